@@ -1,0 +1,236 @@
+"""The typed schema of a configuration: every key with its type, default and one comment. Free of heavy imports.
+
+A composed configuration (plain YAML, `compose.py`) is merged into these dataclasses, so a misspelt key or a wrong type
+is answered in a sentence before torch is imported. Groups whose keys depend on a name (data by `reader`, optimizer,
+method and logger by `name`) pick their dataclass from the tables at the end, or from the reader's own file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class ObjectiveConfig:
+    """What the model is for and what it must meet; checked by `objective.objective.Objective`."""
+
+    name: str = MISSING  # the objective's name, shown in reports
+    purpose: str = MISSING  # one sentence in the user's words
+    classes: Any = "from_data"  # ordered class names, or from_data
+    attributes: dict[str, Any] = field(default_factory=dict)  # name: {levels: [..] or from_data}
+    requirements: list[Any] = field(default_factory=list)  # {metric, scope, attribute, cue, over, bound, stages}
+    primary: dict[str, Any] = field(default_factory=lambda: {"metric": "accuracy", "scope": "overall"})  # what sweeps maximise
+    confidence: float = 0.95  # of every interval and verdict, between .5 and 1
+
+
+@dataclass
+class DataConfig:
+    """Keys every data set has; a reader's own dataclass adds to them."""
+
+    name: str = MISSING  # folder under datasets_dir
+    reader: str = MISSING  # a name of names.READERS
+    sealed: bool = True  # the test split is opened only by `evensight test`, which counts
+    split_seed: int = 0  # places rows that come without a split
+    validation_fraction: float = 0.15  # of the rows without a split
+    test_fraction: float = 0.2  # of the rows without a split
+    batch_size: int = 128  # images in a training step, over all devices of one node
+    eval_batch_size: int = 256  # images in an evaluation step
+    num_workers: int = 2  # threads that decode and augment; 0 does it in the main thread
+    cache_mb: int = 1024  # decoded images kept in memory when they all fit in this many MiB; 0 keeps none
+    max_pixels: int = 40_000_000  # larger images are refused from their header
+
+
+@dataclass
+class AugmentConfig:
+    """Training augmentation: our crop box first, then albumentations at the network's size."""
+
+    crop_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])  # area of the random crop; [1, 1] takes the centre square
+    crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.3333])  # width / height of the random crop
+    transforms: dict[str, Any] = field(default_factory=dict)  # name: {_target_: albumentations..., ...}, applied in this order
+
+
+@dataclass
+class ErmMethod:
+    """Empirical risk minimisation."""
+
+    name: str = "erm"  # a name of names.METHODS
+    label_smoothing: float = 0.0  # share of the target spread over all classes
+    class_weights: str = "none"  # none, or balanced: weight 1 / frequency, mean 1
+
+
+@dataclass
+class ModelConfig:
+    """Backbone and what it wants of an image."""
+
+    backbone: str = MISSING  # small_cnn, mlp, timm/<name> or torchvision/<name>
+    pretrained: bool = False  # fetch the published weights
+    checkpoint_path: str | None = None  # weights of the backbone from a file (.safetensors, .pt, .pth)
+    drop_rate: float = 0.0  # dropout before the head
+    kwargs: dict[str, Any] = field(default_factory=dict)  # further arguments of the backbone
+    size: int | None = None  # side of the network's input; null takes the backbone's own
+    crop_ratio: float | None = None  # side of the centre crop / short side; null takes the backbone's own
+    mean: list[float] | None = None  # of RGB in [0, 1]; null takes the backbone's own
+    std: list[float] | None = None  # of RGB in [0, 1]; null takes the backbone's own
+    channels_last: bool = True  # memory format of the network
+    compile: bool = False  # torch.compile the network in training
+
+
+@dataclass
+class AdamW:
+    """Adam with decoupled weight decay."""
+
+    name: str = "adamw"  # adamw or sgd
+    lr: float = 1e-3  # peak learning rate
+    weight_decay: float = 0.02  # not applied to biases and norms
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  # decay of the two averages
+
+
+@dataclass
+class SGD:
+    """Stochastic gradient descent with momentum."""
+
+    name: str = "sgd"  # adamw or sgd
+    lr: float = 0.1  # peak learning rate
+    weight_decay: float = 5e-4  # not applied to biases and norms
+    momentum: float = 0.9  # of the gradient average
+    nesterov: bool = True  # look ahead
+
+
+@dataclass
+class ScheduleConfig:
+    """Learning rate over the steps of a run."""
+
+    name: str = "cosine"  # cosine or constant
+    warmup_fraction: float = 0.1  # share of the steps that climb to the peak
+    final_fraction: float = 0.0  # learning rate at the end / at the peak (cosine)
+
+
+@dataclass
+class EmaConfig:
+    """Average of the weights, used by validation, best, export and verdicts when on."""
+
+    enabled: bool = False  # keep an average
+    decay: float = 0.999  # min(decay, (1 + t) / (10 + t)) is used at step t
+
+
+@dataclass
+class RelianceConfig:
+    """How reliance on each cue is measured."""
+
+    cues: list[str] = field(default_factory=lambda: ["colour"])  # names of names.CUES
+    every_n_epochs: int = 3  # in training, and after the last epoch
+    max_images: int = 1000  # validation images in training, a fixed sample; the verdict uses all
+    seed: int = 0  # of the donors drawn
+    donors_per_class: int = 32  # size of the bank: at most this many a class, 2,048 in all, 64 MB
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of `lightning.Trainer`, by their own names; null leaves Lightning's default. The first three are ours."""
+
+    seed_everything: bool = True  # seed torch, numpy and random from `seed` before building the network
+    num_threads: int | None = None  # torch's CPU threads; null leaves torch's choice
+    progress: bool = True  # progress bar: rich on a terminal, a line an epoch elsewhere
+    accelerator: Any = None  # cpu, gpu, auto
+    strategy: Any = None  # auto, ddp, ...
+    devices: Any = None  # a number, a list, auto
+    num_nodes: Any = None  # machines
+    precision: Any = None  # 32-true, bf16-mixed, 16-mixed
+    fast_dev_run: Any = None  # run n batches of everything
+    max_epochs: Any = None  # passes over the training split
+    min_epochs: Any = None  # before early stopping may act
+    max_steps: Any = None  # optimizer steps; -1 no limit
+    min_steps: Any = None  # before early stopping may act
+    max_time: Any = None  # DD:HH:MM:SS
+    limit_train_batches: Any = None  # share or number
+    limit_val_batches: Any = None  # share or number
+    limit_test_batches: Any = None  # share or number
+    limit_predict_batches: Any = None  # share or number
+    overfit_batches: Any = None  # share or number of training batches used again and again
+    val_check_interval: Any = None  # validate within an epoch
+    check_val_every_n_epoch: Any = None  # validate each n epochs
+    num_sanity_val_steps: Any = None  # validation batches before training
+    log_every_n_steps: Any = None  # rows of the logger
+    enable_checkpointing: Any = None  # write checkpoints
+    enable_progress_bar: Any = None  # see progress
+    enable_model_summary: Any = None  # print the layers
+    accumulate_grad_batches: Any = None  # batches an optimizer step
+    gradient_clip_val: Any = None  # largest gradient norm
+    gradient_clip_algorithm: Any = None  # norm or value
+    deterministic: Any = None  # refuse nondeterministic operators
+    benchmark: Any = None  # let cuDNN choose by timing
+    inference_mode: Any = None  # in evaluation
+    use_distributed_sampler: Any = None  # ours shards by itself
+    profiler: Any = None  # simple, advanced, pytorch
+    detect_anomaly: Any = None  # trace NaN to its operator
+    barebones: Any = None  # Lightning without loops' extras
+    plugins: Any = None  # instantiated
+    sync_batchnorm: Any = None  # over devices
+    reload_dataloaders_every_n_epochs: Any = None  # 0 never
+    default_root_dir: Any = None  # where Lightning writes what we do not
+    enable_autolog_hparams: Any = None  # Lightning's own logging of hyperparameters
+    model_registry: Any = None  # Lightning's model registry
+
+
+@dataclass
+class NoLogger:
+    """The run folder alone, which is complete by itself."""
+
+    name: str = "none"  # none, csv or wandb
+
+
+@dataclass
+class CsvLogger:
+    """Also writes `metrics.csv`."""
+
+    name: str = "csv"  # none, csv or wandb
+
+
+@dataclass
+class WandbLogger:
+    """Mirrors the run to Weights & Biases; `WANDB_*` variables win where a key is null."""
+
+    name: str = "wandb"  # none, csv or wandb
+    project: str | None = None  # null: WANDB_PROJECT, else evensight
+    entity: str | None = None  # team or user
+    group: str | None = None  # null: WANDB_RUN_GROUP
+    tags: list[str] = field(default_factory=list)  # labels of the run
+    notes: str | None = None  # free text
+    mode: str | None = None  # online or offline; null: online with an API key, else offline
+    init_timeout: int = 15  # seconds to wait for the service before going on without it
+
+
+@dataclass
+class Config:
+    """The root."""
+
+    experiment_name: str = MISSING  # runs/<experiment_name>/...
+    seed: int = 1  # of weights, order, augmentation and noise
+    test: bool = False  # after training, judge on the test split too (refused where the data set is sealed)
+    export: bool = True  # write the artifact and the verdicts, which are measured through it
+    gate: str = "off"  # off, or strict: the exit status is the verdict's
+    run: str | None = None  # an existing run folder, to resume or to read
+    resume: bool = False  # continue `run` from its last checkpoint
+    runs_dir: str = "runs"  # where run folders are made
+    datasets_dir: str = "datasets"  # where prepared data sets are kept
+    allow_targets: list[str] = field(default_factory=list)  # further packages `_target_` may name
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    data: Any = MISSING  # a reader's dataclass
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    method: Any = MISSING  # a method's dataclass
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: Any = MISSING  # AdamW or SGD, or {_target_: ...}
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    reliance: RelianceConfig = field(default_factory=RelianceConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: dict[str, Any] = field(default_factory=dict)  # name: {_target_: ...}, added to ours
+    logger: Any = MISSING  # a logger's dataclass
+
+
+METHOD_SCHEMAS: dict[str, type] = {"erm": ErmMethod}
+OPTIMIZER_SCHEMAS: dict[str, type] = {"adamw": AdamW, "sgd": SGD}
+LOGGER_SCHEMAS: dict[str, type] = {"none": NoLogger, "csv": CsvLogger, "wandb": WandbLogger}

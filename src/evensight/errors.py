@@ -1,0 +1,35 @@
+"""What a user reads when something of theirs is wrong: one sentence, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake of the user's: the key or file, what was found, what is allowed. Ends a command with status 2."""
+
+
+class RunError(RuntimeError):
+    """The machine or evensight failed (disk full, parity, training not finite). Ends a command with status 4."""
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """Returns the allowed name most like `name`, or None when nothing is close."""
+    found = difflib.get_close_matches(str(name).lower(), {option.lower(): option for option in allowed}, n=1, cutoff=0.5)
+    return next((option for option in allowed if found and option.lower() == found[0]), None)
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:
+    """Builds the sentence for a name that is not in a table.
+
+    Args:
+        what: What was named, with its key, e.g. ``"data.reader"``.
+        name: What was found.
+        allowed: What is allowed there.
+    """
+    options = sorted(allowed)
+    closest = nearest(name, options)
+    shown = ", ".join(options[:20]) + (", ..." if len(options) > 20 else "")
+    hint = f" Did you mean {closest!r}?" if closest else ""
+    return UserError(f"{what}: {name!r} is not known; allowed: {shown or 'none'}.{hint}")

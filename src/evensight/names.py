@@ -1,0 +1,62 @@
+"""The tables of names, free of heavy imports, so that a misspelt name is answered at once.
+
+A line is `name: "module:attribute"`; the module is imported when the name is used. Adding a cue, a method, a reader or
+a metric is one new file and one line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from evensight.errors import unknown
+
+READERS: dict[str, str] = {
+    "folder": "evensight.data.readers.folder:FolderReader",
+    "table": "evensight.data.readers.table:TableReader",
+    "pattern": "evensight.data.readers.pattern:PatternReader",
+    "arrays": "evensight.data.readers.arrays:ArraysReader",
+    "shapes": "evensight.data.datasets.shapes:ShapesReader",
+    "coloured_mnist": "evensight.data.datasets.coloured_mnist:ColouredMnistReader",
+    "bar": "evensight.data.datasets.bar:BarReader",
+}
+
+CUES: dict[str, str] = {
+    "colour": "evensight.cues.colour:Colour",
+}
+
+METHODS: dict[str, str] = {
+    "erm": "evensight.training.methods.erm:ERM",
+}
+
+METRICS: dict[str, str] = {
+    "accuracy": "evensight.objective.metrics.rates:Accuracy",
+    "recall": "evensight.objective.metrics.rates:Recall",
+    "precision": "evensight.objective.metrics.rates:Precision",
+    "advantage": "evensight.objective.metrics.advantage:Advantage",
+    "reliance": "evensight.objective.metrics.reliance:Reliance",
+    "artifact_size": "evensight.objective.metrics.environment:ArtifactSize",
+}
+
+BACKBONES: dict[str, str] = {
+    "small_cnn": "evensight.models.small:SmallCNN",
+    "mlp": "evensight.models.small:MLP",
+}
+
+
+def resolve(table: Mapping[str, str], key: str, name: str) -> Any:
+    """Imports and returns what `name` stands for in `table`.
+
+    Args:
+        table: One of the tables above.
+        key: The configuration key that named it, for the sentence.
+        name: The name to look up.
+
+    Raises:
+        UserError: If the table has no such name.
+    """
+    if name not in table:
+        raise unknown(key, name, table)
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
