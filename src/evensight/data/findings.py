@@ -1,0 +1,41 @@
+"""What was found out about rows and images while a data set was read: counted, with examples, never dropped in silence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+NUM_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of trouble and what became of the rows it touches."""
+
+    code: str  # fixed word, e.g. "missing_image"
+    count: int  # rows, files or names it touches
+    examples: list[str] = field(default_factory=list)  # at most NUM_EXAMPLES
+    message: str = ""  # one sentence: what it is and what was done about it
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for a JSON file."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples[:3]) + (", ..." if self.count > 3 and self.examples else "")
+        return f"{self.count} x {self.code}: {self.message}" + (f" ({shown})" if shown else "")
+
+
+def found(code: str, items: Sequence[object], message: str) -> list[Finding]:
+    """Returns one finding with the first examples of `items`, or an empty list where there are none."""
+    if not items:
+        return []
+    return [Finding(code, len(items), [str(item) for item in items[:NUM_EXAMPLES]], message)]
+
+
+def log_findings(logger: logging.Logger, name: str, findings: Iterable[Finding]) -> None:
+    """Logs each finding of data set `name` as a warning."""
+    for finding in findings:
+        logger.warning("%s: %s", name, finding)

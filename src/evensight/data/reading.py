@@ -1,0 +1,98 @@
+"""The contract of a reader: a dataclass of settings whose `read` lists the images of one data set.
+
+A new reader is one file with a subclass of `Reader` and one line in `names.READERS`. It says what each image is; it
+decodes nothing, splits nothing and maps no label to a number: `prepare` does these the same way for all readers.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from omegaconf import MISSING
+
+from evensight.config import DataConfig
+from evensight.data.findings import Finding
+from evensight.errors import UserError
+
+__all__ = ["SPLITS", "SPLIT_NAMES", "Finding", "Progress", "Reader", "Reading", "existing_root", "silent"]
+
+SPLITS = ("train", "validation", "test")
+
+# What folders and columns call a split, in lower case -> the split.
+SPLIT_NAMES: Mapping[str, str] = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+# Called as progress(what, done, total) by whatever takes time; `what` names one bar.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reader found.
+
+    `rows` has one line an image, all columns text, null where unknown:
+
+    - ``path``: relative to `root`; ``file.npy#row`` or ``file.npz:member#row`` for a row of an array file
+      (uint8 `[N,H,W]`, `[N,H,W,1]` or `[N,H,W,3]`)
+    - ``label``: the class's name
+    - ``split`` (optional): a name of `SPLIT_NAMES`; rows without one are placed by `splits.place`
+    - ``mask`` (optional): the path of a mask, written as ``path`` is
+    - ``box_x0, box_y0, box_x1, box_y1`` (optional, float): pixels of the original
+    - any other column is an attribute
+
+    Paths outside the root, files that do not exist and repeated rows are found by `prepare`, for every reader alike.
+    """
+
+    rows: pl.DataFrame
+    root: Path
+    usual: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # attribute -> class -> its usual level
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass
+class Reader(DataConfig, abc.ABC):
+    """Settings of a data set and the method that reads it. Subclasses are dataclasses; importing one imports no torch."""
+
+    @abc.abstractmethod
+    def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
+        """Lists the images.
+
+        Args:
+            folder: ``datasets/<name>/<recipe>/``, where a reader may keep files it generates (write them whole).
+                Nobody else writes there meanwhile: `prepare` holds the folder's lock.
+            classes: The objective's classes in their order, or None where they come from the data.
+            progress: Told about anything that takes time.
+
+        Raises:
+            UserError: A setting is wrong, or there is nothing to read.
+        """
+
+
+def existing_root(root: str | None, key: str = "data.root") -> Path:
+    """Returns the folder a key names, with links resolved.
+
+    Raises:
+        UserError: The key is not set, or names no folder.
+    """
+    if root is None or root in ("", MISSING):
+        raise UserError(f"{key} is not set: name the folder of your images, {key}=<folder>.")
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"{key}: {root!r} {what}; {key} names the folder that holds the images, as in {key}=<folder>.")
+    return path.resolve()
