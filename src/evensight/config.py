@@ -22,7 +22,9 @@ class ObjectiveConfig:
     classes: Any = "from_data"  # ordered class names, or from_data
     attributes: dict[str, Any] = field(default_factory=dict)  # name: {levels: [..] or from_data}
     requirements: list[Any] = field(default_factory=list)  # {metric, scope, attribute, cue, over, bound, stages}
-    primary: dict[str, Any] = field(default_factory=lambda: {"metric": "accuracy", "scope": "overall"})  # what sweeps maximise
+    primary: dict[str, Any] = field(
+        default_factory=lambda: {"metric": "accuracy", "scope": "overall"}
+    )  # what sweeps maximise
     confidence: float = 0.95  # of every interval and verdict, between .5 and 1
 
 
@@ -36,6 +38,7 @@ class DataConfig:
     split_seed: int = 0  # places rows that come without a split
     validation_fraction: float = 0.15  # of the rows without a split
     test_fraction: float = 0.2  # of the rows without a split
+    limit: int | None = None  # at most this many images of each split, a fixed sample; to try things out
     batch_size: int = 128  # images in a training step, over all devices of one node
     eval_batch_size: int = 256  # images in an evaluation step
     num_workers: int = 2  # threads that decode and augment; 0 does it in the main thread
@@ -47,9 +50,13 @@ class DataConfig:
 class AugmentConfig:
     """Training augmentation: our crop box first, then albumentations at the network's size."""
 
-    crop_scale: list[float] = field(default_factory=lambda: [1.0, 1.0])  # area of the random crop; [1, 1] takes the centre square
+    crop_scale: list[float] = field(
+        default_factory=lambda: [1.0, 1.0]
+    )  # area of the random crop; [1, 1] takes the centre square
     crop_ratio: list[float] = field(default_factory=lambda: [0.75, 1.3333])  # width / height of the random crop
-    transforms: dict[str, Any] = field(default_factory=dict)  # name: {_target_: albumentations..., ...}, applied in this order
+    transforms: dict[str, Any] = field(
+        default_factory=dict
+    )  # name: {_target_: albumentations..., ...}, applied in this order
 
 
 @dataclass
@@ -129,7 +136,7 @@ class RelianceConfig:
 
 @dataclass
 class TrainerConfig:
-    """Arguments of `lightning.Trainer`, by their own names; null leaves Lightning's default. The first three are ours."""
+    """Arguments of `lightning.Trainer`, by their own names; null is Lightning's default. The first three are ours."""
 
     seed_everything: bool = True  # seed torch, numpy and random from `seed` before building the network
     num_threads: int | None = None  # torch's CPU threads; null leaves torch's choice

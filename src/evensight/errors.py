@@ -16,8 +16,9 @@ class RunError(RuntimeError):
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name most like `name`, or None when nothing is close."""
-    found = difflib.get_close_matches(str(name).lower(), {option.lower(): option for option in allowed}, n=1, cutoff=0.5)
-    return next((option for option in allowed if found and option.lower() == found[0]), None)
+    by_lower = {option.lower(): option for option in allowed}
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return by_lower[found[0]] if found else None
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> UserError:

@@ -1,4 +1,4 @@
-"""Files that later stages read are written whole: a temporary file in the same folder, fsync, rename, fsync the folder."""
+"""Files that later stages read are written whole: a temporary file beside it, fsync, rename, fsync the folder."""
 
 from __future__ import annotations
 

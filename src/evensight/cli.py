@@ -1,0 +1,222 @@
+"""The table of commands. A stage is imported when it is called, so that help and mistakes are answered at once."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evensight.errors import RunError, UserError, unknown
+
+log = logging.getLogger(__name__)
+
+DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line of the table.
+
+    Attributes:
+        target: `module:function`, imported when called; takes a `Config` or the options, returns a status.
+        summary: One line of help.
+        options: `module:dataclass` of the arguments; None for a command that composes a configuration.
+        example: What to type.
+    """
+
+    target: str
+    summary: str
+    options: str | None
+    example: str
+
+
+COMMANDS: dict[str, Command] = {
+    "objective": Command(
+        "evensight.pipeline:objective",
+        "check the objective and print how much evidence it will take",
+        None,
+        "evensight objective experiment=shapes",
+    ),
+    "train": Command(
+        "evensight.pipeline:main_job",
+        "prepare the data, train, export, judge, report",
+        None,
+        "evensight train experiment=shapes",
+    ),
+    "test": Command(
+        "evensight.pipeline:test",
+        "open the test split of a run and judge its artifact on it",
+        "evensight.options:TestOptions",
+        "evensight test run=runs/shapes/latest",
+    ),
+    "export": Command(
+        "evensight.pipeline:export",
+        "write a run's artifact again from its best checkpoint",
+        "evensight.options:ExportOptions",
+        "evensight export run=runs/shapes/latest",
+    ),
+    "predict": Command(
+        "evensight.pipeline:predict",
+        "label images with an artifact",
+        "evensight.options:PredictOptions",
+        "evensight predict artifact=runs/shapes/latest/artifact data=<folder or file>",
+    ),
+}
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command and returns its exit status; never raises for a mistake of the user's.
+
+    Args:
+        argv: The command and its arguments, e.g. ``["train", "experiment=shapes"]``.
+
+    Returns:
+        0 done, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 a wrong configuration or file, 4 the machine or evensight
+        failed, 130 interrupted.
+    """
+    return guarded(lambda: _dispatch(list(argv)))
+
+
+def guarded(call: Callable[[], int]) -> int:
+    """Runs `call` and turns what it raises into a sentence on stderr and a status."""
+    try:
+        return call()
+    except UserError as error:
+        _say(str(error))
+        return WRONG
+    except KeyboardInterrupt:
+        _say("interrupted.")
+        return INTERRUPTED
+    except RunError as error:
+        log.debug("failed", exc_info=True)
+        _say(str(error))
+        return BROKEN
+    except BrokenPipeError:  # the reader of our output closed it, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        log.error("evensight failed", exc_info=True)
+        where = _log_file()
+        _say(f"evensight failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}")
+        return BROKEN
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return DONE
+    if argv[0] == "--version":
+        from evensight import __version__
+
+        print(__version__)
+        return DONE
+    name, arguments = argv[0], argv[1:]
+    if name not in COMMANDS:
+        raise unknown("command", name, COMMANDS)
+    command = COMMANDS[name]
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(_help(name, command))
+        return DONE
+    if command.options is not None:
+        return int(_load(command.target)(_options(command, arguments)))
+    return _composed(command, arguments)
+
+
+def _composed(command: Command, arguments: list[str]) -> int:
+    """Runs a command that composes a configuration, once or (`--multirun`) for each job of a sweep."""
+    from evensight.compose import to_yaml
+    from evensight.run import configuration
+
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    allowed = ("--help", "--cfg", "--multirun", "-m", "--save=<name>")
+    if "--cfg" in flags:
+        overrides = [argument for argument in overrides if argument not in ("job", "hydra", "all")]
+    for flag in flags:
+        if flag not in ("--cfg", "--multirun", "-m") and not flag.startswith("--save="):
+            raise unknown("option", flag, allowed)
+    if "--multirun" in flags or "-m" in flags:
+        from evensight.sweep import multirun
+
+        return multirun(overrides, _load(command.target))
+    config = configuration(overrides)
+    if "--cfg" in flags:
+        print(to_yaml(config), end="")
+        return DONE
+    for flag in flags:
+        if flag.startswith("--save="):
+            from evensight.experiments import save_experiment
+
+            print(f"saved: {save_experiment(flag.removeprefix('--save='), overrides)}")
+            return DONE
+    return int(_load(command.target)(config))
+
+
+def _options(command: Command, arguments: list[str]) -> Any:
+    """Reads `key=value` arguments into a command's own dataclass."""
+    from evensight.compose import parse_options
+
+    assert command.options is not None
+    return parse_options(_load(command.options), arguments)
+
+
+def _load(target: str) -> Any:
+    module, attribute = target.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "evensight: image recognition models that are right for every class and group, and for the right reason.",
+            "",
+            "usage: evensight <command> key=value ...    (evensight <command> --help)",
+            "",
+            *lines,
+            "",
+            "exit status: 0 done or PASS, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 wrong input, 4 the machine failed",
+        ]
+    )
+
+
+def _help(name: str, command: Command) -> str:
+    lines = [f"{name}: {command.summary}", "", f"  {command.example}", ""]
+    if command.options is not None:
+        import dataclasses
+
+        lines.append("arguments:")
+        fields = dataclasses.fields(_load(command.options))
+        lines += [f"  {field.name}=...  {field.metadata.get('help', '')}" for field in fields]
+        return "\n".join(lines)
+    from evensight.compose import groups
+
+    lines.append("groups (group=option):")
+    lines += [f"  {group:<11}{' | '.join(options)}" for group, options in groups().items()]
+    lines += [
+        "",
+        "every value can be set (optimizer.lr=1e-3); --cfg job prints the whole configuration with its keys,",
+        "--multirun seed=1,2,3 runs a sweep, --save=<name> keeps these settings as configs/experiment/<name>.yaml",
+    ]
+    return "\n".join(lines)
+
+
+def _say(sentence: str) -> None:
+    print(f"evensight: {sentence}", file=sys.stderr)
+
+
+def _log_file() -> str:
+    """Names the log that has the traceback, when a run had started."""
+    handlers = logging.getLogger("evensight").handlers
+    files = [handler.baseFilename for handler in handlers if isinstance(handler, logging.FileHandler)]
+    return f" (traceback in {files[-1]})" if files else ""

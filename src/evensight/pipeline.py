@@ -1,0 +1,143 @@
+"""The only place that puts stages in sequence. Each function is a command of `cli.py` and returns its exit status."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evensight.config import Config
+from evensight.errors import UserError
+from evensight.logs import logged
+from evensight.options import ExportOptions, PredictOptions, TestOptions
+from evensight.progress import progress_bars
+from evensight.run import Run
+
+if TYPE_CHECKING:
+    from evensight.data.manifest import Manifest
+    from evensight.objective.objective import Objective
+
+log = logging.getLogger(__name__)
+
+STATUS = {"PASS": 0, "FAIL": 1, "INSUFFICIENT": 3, "NOT_MEASURED": 3}
+
+
+def main_job(config: Config, folder: Path | None = None) -> int:
+    """Prepares the data, trains, exports, judges through the export, reports: `python train.py experiment=...`.
+
+    Args:
+        config: The checked configuration.
+        folder: Where the run goes, for a sweep's jobs; otherwise a new folder under `runs_dir`.
+
+    Returns:
+        0 when training worked; with `gate=strict` the status of the last verdict.
+    """
+    objective = _checked_objective(config)
+    run = Run(Path(str(config.run))) if config.resume else Run.create(config, folder)
+    with logged(run.log_file):
+        log.info("run: %s", run.folder)
+        manifest, objective = _prepared(config, objective)
+        run.write_json("objective.json", objective.canonical())
+
+        from evensight.training.train import train
+
+        result = train(config, run, manifest, objective)
+        verdict = "NOT_MEASURED"
+        if config.export:
+            from evensight.deploy.export import export as write_artifact
+            from evensight.testing.evaluate import evaluate
+
+            artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
+            for stage in ("validation", "test") if config.test else ("validation",):
+                verdict = evaluate(artifact, manifest, stage, run, reader=config.data).verdict
+        _close(run, config)
+    return STATUS[verdict] if config.gate == "strict" else 0
+
+
+def test(options: TestOptions) -> int:
+    """Opens a run's test split, judges its artifact on it and writes the report again: `evensight test run=...`."""
+    run = Run.open(options.run)
+    config = run.config()
+    from evensight.records.artifact import Artifact
+    from evensight.testing.evaluate import evaluate
+
+    with logged(run.log_file):
+        manifest, _ = _prepared(config, run.objective())
+        verdict = evaluate(Artifact.open(run.artifact), manifest, "test", run, reader=config.data).verdict
+        _close(run, config)
+    return STATUS[verdict]
+
+
+def export(options: ExportOptions) -> int:
+    """Writes a run's artifact from its best checkpoint: `evensight export run=...`."""
+    run = Run.open(options.run)
+    config = run.config()
+    from evensight.deploy.export import export as write_artifact
+    from evensight.training.train import load_best
+
+    with logged(run.log_file):
+        objective = run.objective()
+        manifest, _ = _prepared(config, objective)
+        result = load_best(config, run, manifest, objective)
+        artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
+    print(f"artifact  {artifact.folder}  (identity {artifact.identity[:12]})")
+    return 0
+
+
+def predict(options: PredictOptions) -> int:
+    """Labels images with an artifact: `evensight predict artifact=... data=...`."""
+    from evensight.testing.predict import predict as label
+
+    if options.out is not None and Path(options.out).suffix not in (".csv", ".parquet"):
+        raise UserError(f"out: {options.out!r} has no known ending; allowed: .csv, .parquet.")
+    with progress_bars() as progress:
+        table = label(Path(options.artifact), options.data, accept_failed=options.accept_failed, progress=progress)
+    if options.out is None:
+        print(table.write_csv(), end="")
+    elif options.out.endswith(".csv"):
+        table.write_csv(options.out)
+    else:
+        table.write_parquet(options.out)
+    return 0
+
+
+def objective(config: Config) -> int:
+    """Reads the objective back and prints how much evidence it will take: `evensight objective experiment=...`."""
+    from evensight.objective.command import objective_command
+
+    stated = _checked_objective(config)
+    manifest, resolved = _prepared(config, stated)
+    counts = {split: manifest.counts(split) for split in ("train", "validation", "test")}
+    print(objective_command(resolved, counts))
+    return 0
+
+
+def _checked_objective(config: Config) -> Objective:
+    """Checks what can be checked before anything is written or heavy is imported."""
+    from evensight.objective.objective import Objective
+
+    if config.test and config.data.sealed:
+        raise UserError(
+            "test: the test split of this data set is sealed (data.sealed=true), so training does not look at it; "
+            "leave test=false and open it later with: evensight test run=<run folder>."
+        )
+    return Objective.from_config(asdict(config.objective))
+
+
+def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:
+    from evensight.data.prepare import prepare
+
+    with progress_bars() as progress:
+        return prepare(config.data, stated, Path(config.datasets_dir), progress)
+
+
+def _close(run: Run, config: Config) -> None:
+    """Writes the report, mirrors the verdicts and prints the last lines."""
+    from evensight.report.report import write_report
+    from evensight.report.summary import summary
+    from evensight.training.loggers import mirror_verdicts
+
+    write_report(run.folder)
+    mirror_verdicts(config, run)
+    print(summary(run.folder))

@@ -1,0 +1,55 @@
+"""`--multirun`: Hydra sweeps, each job a run of its own in the sweep's folder, the worst status wins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from evensight.cli import guarded
+from evensight.compose import config_folder, prepare_overrides, typed, user_folder
+from evensight.config import Config
+from evensight.errors import RunError
+
+# From best to worst.
+ORDER = (0, 3, 1, 2, 4, 130)
+
+
+def multirun(overrides: list[str], command: Callable[..., int]) -> int:
+    """Runs every job of a sweep in turn and returns the worst of their statuses.
+
+    Args:
+        overrides: Hydra overrides with lists, e.g. ``["experiment=shapes", "seed=1,2,3"]``.
+        command: Takes a `Config` and the job's folder.
+
+    Raises:
+        RunError: If Hydra's launcher reported no job, as one that runs elsewhere does when it fails to start.
+    """
+    statuses: list[int] = []
+
+    def job(composed: DictConfig) -> None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+
+        def call() -> int:
+            config: Config = typed(composed)
+            return int(command(config, folder))
+
+        statuses.append(guarded(call))
+
+    arguments = prepare_overrides(overrides)
+    extra = user_folder()
+    if extra is not None:
+        arguments.append(f"hydra.searchpath=[file://{extra}]")
+    before = sys.argv
+    sys.argv = [before[0], "--multirun", *arguments]
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
+    finally:
+        sys.argv = before
+    if not statuses:
+        raise RunError("--multirun: no job reported back; see the launcher's own log.")
+    return max(statuses, key=ORDER.index)
