@@ -1,0 +1,1 @@
+"""Stage 1: what a model must meet, the evidence for it, and the verdict."""

@@ -1,0 +1,1 @@
+"""One metric an object, one kind of evidence a file; `names.METRICS` lists them."""
