@@ -1,0 +1,92 @@
+"""Commands: exit statuses, help, and that a mistake leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evensight.cli import COMMANDS, guarded, main
+from evensight.errors import RunError, UserError
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for command in COMMANDS:
+        assert command in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["tran"], ["tran", "train"]),
+        (["train", "experiment=shapez"], ["experiment", "shapez", "shapes"]),
+        (["train", "--multrun"], ["--multrun", "--multirun"]),
+        (["test", "run=nowhere"], ["run", "nowhere"]),
+        (["test"], ["run"]),
+        (["test", "rum=x"], ["rum", "run"]),
+        (["predict", "artifact=x"], ["data"]),
+        (["predict", "artifact=nowhere", "data=nowhere", "out=x.xls"], ["out", ".csv"]),
+        (["train", "resume=true"], ["resume", "run="]),
+        (["train", "experiment=shapes", "data.sealed=true"], ["test", "sealed"]),
+    ],
+)
+def test_mistake_is_a_sentence_and_status_2(
+    argv: list[str], parts: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert "Traceback" not in text
+    for part in parts:
+        assert part in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_statuses() -> None:
+    def raising(error: BaseException) -> int:
+        raise error
+
+    assert guarded(lambda: 3) == 3
+    assert guarded(lambda: raising(UserError("x"))) == 2
+    assert guarded(lambda: raising(RunError("x"))) == 4
+    assert guarded(lambda: raising(RuntimeError("x"))) == 4
+    assert guarded(lambda: raising(KeyboardInterrupt())) == 130
+
+
+def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "experiment=shapes", "--cfg", "job"]) == 0
+    shown = capsys.readouterr().out
+    assert "correlation: 0.95" in shown
+    assert "gradient_clip_val: null" in shown
+
+
+def test_save_keeps_what_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evensight.compose import compose
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "experiment=shapes", "optimizer=sgd", "optimizer.lr=0.25", "--save=mine"]) == 0
+    config = compose(["experiment=mine"])
+    assert (config.experiment_name, config.optimizer.name, config.optimizer.lr) == ("mine", "sgd", 0.25)
+    assert main(["train", "experiment=shapes", "--save=mine"]) == 2
+
+
+def test_train_py_is_the_same_command() -> None:
+    found = subprocess.run(
+        [sys.executable, "train.py", "experiment=shapez"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "Did you mean 'shapes'" in found.stderr
