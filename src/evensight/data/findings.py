@@ -1,4 +1,4 @@
-"""What was found out about rows and images while a data set was read: counted, with examples, never dropped in silence."""
+"""What reading a data set found out about its rows and images: counted, with examples, never dropped in silence."""
 
 from __future__ import annotations
 

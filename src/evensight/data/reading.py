@@ -66,7 +66,7 @@ class Reading:
 
 @dataclass
 class Reader(DataConfig, abc.ABC):
-    """Settings of a data set and the method that reads it. Subclasses are dataclasses; importing one imports no torch."""
+    """Settings of a data set and the method that reads it. Subclasses are dataclasses and import no torch."""
 
     @abc.abstractmethod
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
