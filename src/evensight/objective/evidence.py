@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,18 @@ def comparisons(requirement: Requirement, objective: Objective, evidence: Eviden
 
 
 def judge(objective: Objective, stage: str, evidence: Evidence) -> Decision:
-    """Decides the requirements that `stage` judges, one row each in their order (rules 1 to 4)."""
-    rows = [comparisons(requirement, objective, evidence) for requirement in objective.judged_at(stage)]
-    return decide(rows, objective.alpha)
+    """Decides an objective at one stage (rules 1 to 4).
+
+    Returns:
+        A row for every requirement, in their order; one that this stage does not judge is shown and does not enter.
+    """
+    judged = objective.judged_at(stage)
+    rows = [comparisons(requirement, objective, evidence) for requirement in objective.requirements]
+    shown = [
+        row if requirement in judged else replace(row, shown_only=True)
+        for requirement, row in zip(objective.requirements, rows, strict=True)
+    ]
+    return decide(shown, objective.alpha)
 
 
 def primary_value(objective: Objective, evidence: Evidence) -> tuple[float, int] | None:

@@ -25,6 +25,13 @@ class Advantage(Metric):
     parameters = ("over",)
     bounds = (-1.0, 1.0)
 
+    def subject(self, requirement: Requirement) -> str:
+        """See `Metric.subject`."""
+        rivals = [
+            "always naming the largest class" if r == "majority" else f"seeing {r} alone" for r in requirement.over
+        ]
+        return f"the accuracy less what {' and less what '.join(rivals)} would score"
+
     def comparisons(
         self, requirement: Requirement, objective: Objective, evidence: Evidence
     ) -> Comparisons | NotMeasured:

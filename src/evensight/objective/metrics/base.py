@@ -34,6 +34,22 @@ class Metric(ABC):
     )
     use_instead: ClassVar[dict[str, str]] = {}  # scope it has not: what to write for it
 
+    def show(self, value: float) -> str:
+        """Writes a value of this metric as text."""
+        return f"{value:.3f}"
+
+    def subject(self, requirement: Requirement) -> str:
+        """Says what is bounded, as the subject of a sentence that goes on with "is"."""
+        attribute = requirement.attribute
+        return {
+            "overall": f"the {self.words} over all images",
+            "each_class": f"the {self.words} of every class",
+            "each_group": f"the {self.words} within every {attribute}",
+            "each_cell": f"the {self.words} of every class within every {attribute}",
+            "conflicting": f"the {self.words} on images whose {attribute} is not the usual one of their class",
+            "gap": f"the difference in {self.words} between any two levels of {attribute}",
+        }[requirement.scope]
+
     @abstractmethod
     def comparisons(
         self, requirement: Requirement, objective: Objective, evidence: Evidence

@@ -25,6 +25,14 @@ class ArtifactSize(Metric):
     stages = ("validation", "test", "pilot")
     bounds = (0.0, float("inf"))
 
+    def show(self, value: float) -> str:
+        """In decimal megabytes, or kilobytes below one."""
+        return f"{value / 1e6:.2f} MB" if value >= 1e6 else f"{value / 1e3:.1f} kB"
+
+    def subject(self, requirement: Requirement) -> str:
+        """See `Metric.subject`."""
+        return "the size of model.ts"
+
     def comparisons(
         self, requirement: Requirement, objective: Objective, evidence: Evidence
     ) -> Comparisons | NotMeasured:
@@ -40,5 +48,4 @@ class ArtifactSize(Metric):
             n=np.ones(1),
             bound=bound,
             direction=requirement.direction,
-            shown_only=bound is None,
         )

@@ -31,5 +31,4 @@ def paired_comparisons(requirement: Requirement, outcomes: Mapping[str, Paired])
         n=np.stack([np.asarray(pair.n) for pair in pairs], axis=-1),
         bound=bound,
         direction=requirement.direction,
-        shown_only=bound is None,
     )

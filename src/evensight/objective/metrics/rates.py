@@ -27,6 +27,7 @@ class Rates:
     names: tuple[str, ...]
     x: NDArray[Any]  # [..., C]
     n: NDArray[Any]  # [..., C]
+    by_class: tuple[NDArray[Any], NDArray[Any]] | None = None  # of groups: successes and images by class, [K, C] each
 
 
 def correct(confusion: NDArray[Any]) -> NDArray[Any]:
@@ -51,7 +52,10 @@ def overall(confusion: NDArray[Any]) -> Rates:
 
 def by_group(histogram: NDArray[Any], levels: Sequence[str]) -> Rates:
     """Accuracy of each level, from [..., L, K, K]. A level without images stays, with n = 0."""
-    return Rates(tuple(levels), correct(histogram).sum(-1), histogram.sum((-1, -2)))
+    x, n = correct(histogram), histogram.sum(-1)  # [..., L, K]
+    # What chance alone gives is worked out for real counts, not for each draw of simulated ones.
+    within = (x.T, n.T) if histogram.ndim == 3 else None
+    return Rates(tuple(levels), x.sum(-1), n.sum(-1), within)
 
 
 def by_cell(histogram: NDArray[Any], classes: Sequence[str], levels: Sequence[str]) -> Rates:
@@ -96,7 +100,7 @@ class Rate(Metric):
             n=rates.n,
             bound=bound,
             direction=requirement.direction,
-            shown_only=bound is None,
+            by_class=rates.by_class,
         )
 
     def rates(self, requirement: Requirement, objective: Objective, evidence: Evidence) -> Rates | str:

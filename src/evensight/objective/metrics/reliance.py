@@ -24,6 +24,12 @@ class Reliance(Metric):
     stages = ("validation", "test", "pilot", "monitor")
     parameters = ("cue",)
 
+    def subject(self, requirement: Requirement) -> str:
+        """See `Metric.subject`."""
+        return (
+            f"the share of decisions that another image's {requirement.cue} pulls to its class, less a placebo's share,"
+        )
+
     def comparisons(
         self, requirement: Requirement, objective: Objective, evidence: Evidence
     ) -> Comparisons | NotMeasured:
