@@ -85,12 +85,16 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Estimate and one-sided bounds of every comparison, `[..., C]`; `n` as shown beside them."""
+    """Estimate and one-sided bounds of every comparison, `[..., C]`, and its images.
+
+    `known` is False where a comparison lacks images: its estimate means nothing.
+    """
 
     estimate: FloatArray
     low: FloatArray
     high: FloatArray
     n: NDArray[np.int64]
+    known: BoolArray
 
 
 def pairs(num_groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -115,17 +119,18 @@ def bounds(row: Comparisons, alpha: float) -> Bounds:
     """Returns estimate and bounds of every comparison, each bound at `alpha` of its one side."""
     if row.kind == "value":
         value = np.asarray(row.x, dtype=np.float64)
-        return Bounds(value, value, value, np.asarray(row.n, dtype=np.int64))
+        return Bounds(value, value, value, np.asarray(row.n, dtype=np.int64), np.ones(value.shape, dtype=np.bool_))
     if row.kind == "gap":
         x1, n1, x2, n2 = _pair_counts(row)
         low, high = intervals.mover_clopper_pearson(x1, n1, x2, n2, alpha)
-        return Bounds(intervals.rate(x1, n1) - intervals.rate(x2, n2), low, high, n1 + n2)
+        estimate = intervals.rate(x1, n1) - intervals.rate(x2, n2)
+        return Bounds(estimate, low, high, n1 + n2, (n1 > 0) & (n2 > 0))
     n = np.asarray(row.n, dtype=np.int64)
     if row.kind == "paired":
         low, high = paired.tango_interval(row.x, _second(row), n, alpha)
-        return Bounds((row.x - _second(row)) / np.maximum(n, 1), low, high, n)
+        return Bounds((row.x - _second(row)) / np.maximum(n, 1), low, high, n, n > 0)
     low, high = intervals.clopper_pearson(row.x, n, alpha)
-    return Bounds(intervals.rate(row.x, n), low, high, n)
+    return Bounds(intervals.rate(row.x, n), low, high, n, n > 0)
 
 
 def met(row: Comparisons, alpha: float) -> BoolArray:

@@ -150,7 +150,8 @@ def corrected_p(row: Comparisons, ceiling: float = 1.0) -> NDArray[np.float64]:
         ceiling: Values above it may be given as 1.
     """
     num = num_comparisons(row)
-    return np.minimum(1.0, num * p_comparisons(row, ceiling / num).min(axis=-1))
+    smallest: NDArray[np.float64] = p_comparisons(row, ceiling / num).min(axis=-1)
+    return np.minimum(1.0, num * smallest)
 
 
 def summarise(statuses: Iterable[str | None]) -> str:
@@ -183,8 +184,10 @@ def _row(row: Comparisons | NotMeasured, status: str | None, alpha: float) -> Ro
     names = comparison_names(row)
     worst = _worst(row, found, status)
     shown = [
-        ComparisonRow(name, _estimate(row, found, at), float(found.low[at]), float(found.high[at]), int(found.n[at]))
-        for at, name in enumerate(names)
+        ComparisonRow(name, float(estimate) if known else None, float(low), float(high), int(n))
+        for name, estimate, known, low, high, n in zip(
+            names, found.estimate, found.known, found.low, found.high, found.n, strict=True
+        )
     ]
     return Row(
         verdict=status,
@@ -201,11 +204,6 @@ def _row(row: Comparisons | NotMeasured, status: str | None, alpha: float) -> Ro
     )
 
 
-def _estimate(row: Comparisons, found: Bounds, at: int) -> float | None:
-    empty = found.low[at] < found.high[at] and (found.n[at] == 0 or (found.low[at], found.high[at]) == (-1.0, 1.0))
-    return None if empty and row.kind != "value" else float(found.estimate[at])
-
-
 def _worst(row: Comparisons, found: Bounds, status: str | None) -> int:
     """Finds the comparison that failed most clearly, or else the one whose bound is furthest from passing."""
     distance = found.low if row.direction == "at_least" else -found.high
@@ -216,11 +214,10 @@ def _worst(row: Comparisons, found: Bounds, status: str | None) -> int:
 
 
 def _floor(row: Comparisons) -> Floor | None:
-    """Informs, never decides; only a minimum and a gap have one, and only where every cell has images."""
+    """Informs, never decides. Only a minimum of several rates and a gap have one, where every cell has images."""
     n = np.asarray(row.n, dtype=np.int64)
-    if row.kind not in ("rate", "gap") or row.direction == "at_least" and row.kind == "gap":
-        return None
-    if n.size < 2 or n.min() == 0 or (row.kind == "rate" and row.direction == "at_most"):
+    is_minimum = row.kind == "rate" and row.direction == "at_least" and n.size > 1
+    if not (is_minimum or row.kind == "gap") or n.min() == 0:
         return None
     if row.by_class is not None:
         return Floor(*floors.permuted_floor(*row.by_class, gap=row.kind == "gap"))
