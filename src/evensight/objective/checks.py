@@ -190,7 +190,7 @@ def _check_bound(requirement: Requirement, key: str) -> None:
 def _check_duplicates(requirements: Sequence[Requirement]) -> None:
     for position, later in enumerate(requirements):
         for earlier_position, earlier in enumerate(requirements[:position]):
-            shared = set(earlier.judging_stages) & set(later.judging_stages)
+            shared = set(earlier.stages) & set(later.stages)
             if earlier.identity == later.identity and shared:
                 stages = ", ".join(stage for stage in STAGES if stage in shared)
                 raise UserError(
@@ -201,10 +201,10 @@ def _check_duplicates(requirements: Sequence[Requirement]) -> None:
 
 def _check_primary(objective: Objective) -> None:
     primary, key = objective.primary, "objective.primary"
-    for name in ("bound", "stages"):
-        if getattr(primary, name) not in (None, ()):
-            raise UserError(f"{key}.{name}: the primary metric is maximised, not bounded; put {name} in a requirement.")
     _check_requirement(primary, objective, key)
+    for name, stated in (("bound", primary.bound is not None), ("stages", primary.stages != primary.measure.stages)):
+        if stated:
+            raise UserError(f"{key}.{name}: the primary metric is maximised, not bounded; put {name} in a requirement.")
     if primary.direction != "at_least":
         raise UserError(f"{key}: {primary.label} is better when lower; choose a metric to maximise, such as accuracy.")
 
@@ -222,7 +222,7 @@ def notes(objective: Objective) -> list[str]:
     bounded = [requirement for requirement in objective.requirements if requirement.bound is not None]
     found = [] if bounded else ["No requirement has a bound, so every verdict will be NOT_MEASURED."]
     for requirement in bounded:
-        beside = [other for other in bounded if set(requirement.judging_stages) & set(other.judging_stages)]
+        beside = [other for other in bounded if set(requirement.stages) & set(other.stages)]
         if requirement.metric == "reliance" and requirement.cue in objective.attributes:
             conflicting = any(o.scope == "conflicting" and o.attribute == requirement.cue for o in beside)
             if not conflicting:

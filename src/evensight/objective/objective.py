@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -62,6 +61,12 @@ class Objective(BaseModel):
     def _names(cls, value: Any) -> Any:
         return checks.ordered_names(value)
 
+    @field_validator("attributes", mode="after")
+    @classmethod
+    def _sorted(cls, value: dict[str, Attribute]) -> dict[str, Attribute]:
+        """One order, by name, because canonical JSON keeps no other and positions of attributes are stored."""
+        return dict(sorted(value.items()))
+
     @field_validator("requirements", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
@@ -112,15 +117,13 @@ class Objective(BaseModel):
         """Returns plain values, defaults filled in, that mean the same objective wherever they are read."""
         value = self.model_dump(mode="json")
         value["primary"] = {key: part for key, part in value["primary"].items() if key not in ("bound", "stages")}
-        for plain, requirement in zip(value["requirements"], self.requirements, strict=True):
-            plain["stages"] = list(requirement.judging_stages)
         return {"schema_version": SCHEMA_VERSION, **value}
 
     def digest(self) -> str:
         """Returns the SHA-256 (hex) of the canonical JSON: the identity that verdicts and artifacts name."""
         return digest_json(self.canonical())
 
-    @cached_property
+    @property
     def resolved(self) -> bool:
         """Whether nothing is left to be read from the data."""
         return (
@@ -215,7 +218,7 @@ class Objective(BaseModel):
             UserError: If there is no such stage.
         """
         checks.check_stage(stage, "stage")
-        return tuple(requirement for requirement in self.requirements if stage in requirement.judging_stages)
+        return tuple(requirement for requirement in self.requirements if stage in requirement.stages)
 
     def notes(self) -> list[str]:
         """Sentences on what is valid and yet decides less than it seems to."""

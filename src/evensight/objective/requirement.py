@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StrictFloat, StrictStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, ValidationInfo, field_validator
 
 from evensight import names
 from evensight.objective.metrics.base import SCOPES, STAGES, Direction, Metric
@@ -42,7 +42,7 @@ class Requirement(BaseModel):
     cue: StrictStr | None = None  # for reliance: a name of names.CUES
     over: tuple[StrictStr, ...] = ()  # for advantage: the rivals, `majority` or a cue whose probe is to be beaten
     bound: StrictFloat | Literal["above_chance"] | None = None  # None: shown and not judged
-    stages: tuple[StrictStr, ...] = ()  # empty: every stage that can judge the metric
+    stages: tuple[StrictStr, ...] = Field(default=(), validate_default=True)  # none: all that can judge the metric
 
     @field_validator("bound", mode="before")
     @classmethod
@@ -61,6 +61,15 @@ class Requirement(BaseModel):
             raise ValueError(f"{value!r} is not a list; write it in brackets, [{value}].")
         return tuple(value)
 
+    @field_validator("stages", mode="after")
+    @classmethod
+    def _in_order(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Fills in the metric's stages and keeps the order of a model's life, so that one meaning has one digest."""
+        metric = info.data.get("metric")
+        if not value and metric in names.METRICS:
+            return metric_named(metric).stages
+        return tuple(sorted(value, key=STAGES.index)) if set(value) <= set(STAGES) else value
+
     @property
     def measure(self) -> Metric:
         """The metric object."""
@@ -70,12 +79,6 @@ class Requirement(BaseModel):
     def direction(self) -> Direction:
         """Which side of the bound is good."""
         return "at_most" if self.scope == "gap" else self.measure.direction
-
-    @property
-    def judging_stages(self) -> tuple[str, ...]:
-        """The stages that judge it, in the order of a model's life."""
-        stages = self.stages or self.measure.stages
-        return tuple(stage for stage in STAGES if stage in stages)
 
     @property
     def label(self) -> str:

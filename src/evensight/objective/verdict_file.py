@@ -173,7 +173,7 @@ def _record(requirement: Requirement, row: Row) -> RequirementRecord:
         parameters=requirement.parameters,
         bound=None if requirement.bound is None else float(requirement.bound),
         direction=requirement.direction,
-        stages=list(requirement.judging_stages),
+        stages=list(requirement.stages),
         estimate=_finite(row.estimate),
         low=_finite(row.low),
         high=_finite(row.high),

@@ -37,7 +37,7 @@ def objective_words(objective: Objective) -> list[str]:
 
 def stage_words(requirement: Requirement) -> str:
     """Names the stages that judge a requirement."""
-    return ", ".join(requirement.judging_stages)
+    return ", ".join(requirement.stages)
 
 
 def _list(values: tuple[str, ...] | str) -> str:
