@@ -1,0 +1,1 @@
+"""Backbones, and the network round them: uint8 pixels in, logits out."""
