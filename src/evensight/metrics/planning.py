@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,8 @@ from evensight.metrics.p_values import binomial_cdf
 
 # A count must stay good over a run of so many, itself the first: the power of an exact test is a saw-tooth in n.
 _TEETH = 15
+# No answer goes beyond so many images.
+MOST = 1_000_000
 
 
 def least_passing(n: ArrayLike, bound: float, alpha: float) -> NDArray[np.int64]:
@@ -98,10 +101,31 @@ def more_images(x: int, n: int, rate: float, bound: float, alpha: float, power: 
 
     Exact up to 2,000 images more, beyond that to one part in a thousand. None where a million would not do.
     """
-    steps = np.concatenate([np.arange(1, 2000), np.geomspace(2000, 1_000_000, 6220).astype(np.int64)])
+    steps = np.concatenate([np.arange(1, 2000), np.geomspace(2000, MOST, 6220).astype(np.int64)])
     for block in np.array_split(steps, 16):
         needed = least_passing(n + block, bound, alpha) - x
         good = np.nonzero(1.0 - binomial_cdf(needed - 1, block, rate) >= power)[0]
         if good.size:
             return int(block[good[0]])
     return None
+
+
+def least_size(power: Callable[[int], float], start: int, chance: float) -> int | None:
+    """Finds the first size with the power on a ladder of 2 % steps from `start`, by bisection.
+
+    Args:
+        power: The chance to pass at a size; grows with it, but for noise.
+        start: The least size that is asked of.
+        chance: The power wanted.
+
+    Returns:
+        None where a million images would not do.
+    """
+    ladder = np.unique(np.geomspace(start, max(MOST, 2 * start), 700).astype(np.int64))
+    low, high = -1, len(ladder) - 1
+    if power(int(ladder[high])) < chance:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(int(ladder[middle])) >= chance else (middle, high)
+    return int(ladder[high])

@@ -7,7 +7,6 @@ simulation for gaps and paired differences (steps of 2 %).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,6 @@ POWER = 0.8
 # A likely truth nearer to the bound than this takes more images than it is worth to say.
 _TOO_NEAR = 0.005
 _WOULD_FAIL = "more images would more likely fail it"
-_MOST = 1_000_000
 _DRAWS = 1_000
 
 FloatArray = NDArray[np.float64]
@@ -83,7 +81,7 @@ def _dearest(names: list[str], more: list[int | None]) -> Need:
     """Names the comparison that needs most, and what all open ones need together."""
     for name, images in zip(names, more, strict=True):
         if images is None:
-            return Need(None, name, f"over {_MOST:,} images")
+            return Need(None, name, f"over {planning.MOST:,} images")
     numbers = [images for images in more if images is not None]
     at = int(np.argmax(numbers))
     note = f"{len(names)} are open; {sum(numbers):,} images in all" if len(names) > 1 else ""
@@ -112,9 +110,9 @@ def _gap(row: Comparisons, alpha: float) -> Need:
         high[:, np.arange(n.size), np.arange(n.size)] = -1.0
         return float((high <= bound).all(axis=(1, 2)).mean())
 
-    size = _least(power, int(n.min()) + 1, POWER)
+    size = planning.least_size(power, int(n.min()) + 1, POWER)
     if size is None:
-        return Need(None, "each group", f"over {_MOST:,} images")
+        return Need(None, "each group", f"over {planning.MOST:,} images")
     return Need(int(np.maximum(size - n, 0).sum()), f"all groups, to {size:,} each")
 
 
@@ -143,17 +141,5 @@ def _paired_more(b: int, c: int, n: int, bound: float, alpha: float, chance: flo
         drawn = np.random.default_rng(0).multinomial(size - n, shares, size=_DRAWS)
         return float((paired.paired_p(c + drawn[:, 1], b + drawn[:, 0], size, -bound) <= alpha).mean())
 
-    size = _least(power, n + 1, chance)
+    size = planning.least_size(power, n + 1, chance)
     return None if size is None else size - n
-
-
-def _least(power: Callable[[int], float], start: int, chance: float) -> int | None:
-    """Finds the first size with the power on a ladder of 2 % steps, by bisection: power grows with size, but for noise."""
-    ladder = np.unique(np.geomspace(start, max(_MOST, 2 * start), 700).astype(np.int64))
-    low, high = -1, len(ladder) - 1
-    if power(int(ladder[high])) < chance:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(int(ladder[middle])) >= chance else (middle, high)
-    return int(ladder[high])
