@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"runtime", "objective"},
     "records": {"runtime", "objective"},
     "report": {"records", "metrics", "objective"},
-    **{stage: BELOW for stage in STAGES},
+    **dict.fromkeys(STAGES, BELOW),
 }
 # Free of torch; any room but the two leaves may import them.
 TOP = {"errors", "names", "files", "config", "compose", "run", "instantiate", "progress", "logs"}
@@ -68,7 +68,8 @@ def test_runtime_needs_torch_numpy_pillow_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["evensight.cli", "evensight.compose", "evensight.run", "evensight.objective.objective", "evensight.names"]
+    "module",
+    ["evensight.cli", "evensight.compose", "evensight.run", "evensight.objective.objective", "evensight.names"],
 )
 def test_light_modules_do_not_import_torch(module: str) -> None:
     """`--help`, `--cfg job` and a typo are answered in about a second only while this holds."""

@@ -170,7 +170,7 @@ def typed(composed: DictConfig | dict[str, Any]) -> Config:
         if key not in sections:
             raise unknown("key", key, sections)
     values = {name: _section(name, raw[name]) for name in raw if raw[name] is not None or name in ("run",)}
-    result = _object(Config, values, "")
+    result: Config = _object(Config, values, "")
     _check_values(result)
     return result
 

@@ -196,7 +196,7 @@ def identity(config: Config) -> str:
 
 def environment() -> dict[str, Any]:
     """Returns what the run ran on: versions, processor, command line, commit of the working folder."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
