@@ -39,7 +39,7 @@ def test_without_association_nothing_is_usual() -> None:
         found.append(usual_levels(random.integers(0, 4, 400), random.integers(0, 4, 400), 4, 4, seed=seed))
     # Each is called associated with chance .01: four or more of 60 happen once in 300.
     assert sum(table is not None for table in found) <= 3
-    assert usual_levels(np.zeros(50, int), np.arange(50) % 2, 2, 2) is None, "one class alone is associated with nothing"
+    assert usual_levels(np.zeros(50, int), np.arange(50) % 2, 2, 2) is None, "one class alone goes with nothing"
     assert usual_levels(np.arange(50) % 2, np.full(50, -1), 2, 2) is None, "no level is known"
 
 

@@ -172,7 +172,7 @@ def test_what_is_absent_is_not_measured_and_says_why() -> None:
     counts = Images(1).counts()
     cases: list[tuple[dict[str, Any], Evidence, str]] = [
         ({"metric": "accuracy", "bound": 0.5}, Evidence(), "no labelled image"),
-        ({"metric": "accuracy", "bound": 0.5}, Evidence(missing={"counts": "all files are broken"}), "files are broken"),
+        ({"metric": "accuracy", "bound": 0.5}, Evidence(missing={"counts": "all files broke"}), "files broke"),
         (colour("conflicting"), Evidence(counts), "no class has a usual colour in training"),
         (colour("each_group", attribute="camera"), Evidence(counts), "camera is not known of any image"),
         (colour("gap"), Evidence(Counts(counts.overall)), "colour is not known of any image"),

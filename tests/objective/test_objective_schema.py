@@ -1,4 +1,4 @@
-"""If these fail, a mistake in an objective is answered late, wrongly or not at all, or its identity is not its meaning."""
+"""If these fail, a mistake in an objective is answered wrongly or not at all, or its identity is not its meaning."""
 
 import copy
 import json
@@ -120,7 +120,7 @@ def test_a_mistake_in_an_objective_is_one_sentence(changes: dict[str, Any], part
 def test_a_requirement_stated_twice_is_refused_unless_for_other_stages() -> None:
     first = {"metric": "advantage", "over": ["majority", "colour"], "bound": 0.1}
     again = {"metric": "advantage", "over": ["colour", "majority"], "bound": 0.2}
-    with pytest.raises(UserError, match=re.escape("requirements[1]: advantage over colour, majority is stated already")):
+    with pytest.raises(UserError, match=r"requirements\[1\]: advantage over colour, majority is stated"):
         stated(first, again)
     apart = stated(first | {"stages": ["validation"]}, again | {"stages": ["test"]})
     assert [r.bound for r in apart.judged_at("validation")] == [0.1]
@@ -155,7 +155,10 @@ def test_names_are_looked_up_with_the_nearest() -> None:
 
 def test_what_the_data_decides_is_filled_in_before_any_digest() -> None:
     objective = Objective.from_config(
-        plain(classes="from_data", attributes={"camera": {"levels": "from_data"}, "colour": {"levels": ["red", "blue"]}})
+        plain(
+            classes="from_data",
+            attributes={"camera": {"levels": "from_data"}, "colour": {"levels": ["red", "blue"]}},
+        )
     )
     assert not objective.resolved
     with pytest.raises(ValueError, match="resolve"):

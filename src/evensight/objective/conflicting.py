@@ -47,7 +47,11 @@ def usual_levels(
         return tuple(int(level) for level in declared)
     known = levels >= 0
     flat = np.asarray(labels)[known].astype(np.int64) * num_levels + np.asarray(levels)[known]
-    table = np.bincount(flat, minlength=num_classes * num_levels).reshape(num_classes, num_levels)
+    return usual_of_table(np.bincount(flat, minlength=num_classes * num_levels).reshape(num_classes, num_levels), seed)
+
+
+def usual_of_table(table: NDArray[Any], seed: int = 0) -> tuple[int, ...] | None:
+    """Returns the usual level of each class as `usual_levels` does, from training images by class and level [K, L]."""
     if association_p(table, seed) >= SIGNIFICANCE:
         return None
     return tuple(int(row.argmax()) if row.any() else NO_LEVEL for row in table)

@@ -36,8 +36,9 @@ def objective_words(objective: Objective) -> list[str]:
 
 
 def stage_words(requirement: Requirement) -> str:
-    """Names the stages that judge a requirement."""
-    return ", ".join(requirement.stages)
+    """Names the stages that judge a requirement where they are fewer than could; else says nothing."""
+    fewer = requirement.stages != requirement.measure.stages
+    return f" Judged at {', '.join(requirement.stages)} alone." if fewer else ""
 
 
 def _list(values: tuple[str, ...] | str) -> str:
