@@ -37,19 +37,19 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> str:
 
 
 def recipe_digest(data: DataConfig) -> str:
-    """Returns the digest of the settings that make a data set: all of them less `NOT_RECIPE`."""
+    """Returns the digest of what makes a data set: the reader's version and its settings less `NOT_RECIPE`."""
     settings = {key: value for key, value in dataclasses.asdict(data).items() if key not in NOT_RECIPE}
-    return digest_json(settings)
+    return digest_json({"version": getattr(data, "version", 1), "settings": settings})
 
 
 def content_digest(rows: pl.DataFrame, attributes: Sequence[str]) -> str:
     """Returns the digest of rows, whatever their order: content, split, label, attributes and box of each.
 
     Args:
-        rows: Columns ``content`` (see `content_keys`), ``label``, ``split``, the attributes, and boxes where known.
+        rows: Columns ``content_key`` (see `content_keys`), ``label``, ``split``, the attributes, and boxes where known.
         attributes: Names of the declared attributes; their order is of no account.
     """
-    columns = ["content", "label", "split", *sorted(attributes), *(name for name in BOX if name in rows.columns)]
+    columns = ["content_key", "label", "split", *sorted(attributes), *(name for name in BOX if name in rows.columns)]
     lines = sorted(canonical_json(list(row)) for row in rows.select(columns).iter_rows())
     digest = hashlib.sha256(canonical_json(columns).encode())
     for line in lines:
@@ -61,12 +61,12 @@ def row_ids(rows: pl.DataFrame) -> list[str]:
     """Returns one unique name a row: content, box where known, and its number among equals.
 
     Args:
-        rows: Columns ``content`` and, where known, `BOX`.
+        rows: Columns ``content_key`` and, where known, `BOX`.
     """
     boxes = [name for name in BOX if name in rows.columns]
     seen: dict[tuple[Any, ...], int] = {}
     names = []
-    for content, *box in rows.select("content", *boxes).iter_rows():
+    for content, *box in rows.select("content_key", *boxes).iter_rows():
         key = (content, *box)
         number = seen.get(key, 0)
         seen[key] = number + 1

@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 from omegaconf import MISSING
@@ -66,7 +67,13 @@ class Reading:
 
 @dataclass
 class Reader(DataConfig, abc.ABC):
-    """Settings of a data set and the method that reads it. Subclasses are dataclasses and import no torch."""
+    """Settings of a data set and the method that reads it. Subclasses are dataclasses and import no torch.
+
+    A reader may have ``check()``, which raises UserError for values that cannot be right, before any file is looked at,
+    and ``redraw(row, attribute, level)``, which draws an image again with another level.
+    """
+
+    version: ClassVar[int] = 1  # of what `read` makes of its settings; part of the recipe
 
     @abc.abstractmethod
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:

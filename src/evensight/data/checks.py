@@ -1,0 +1,166 @@
+"""What is looked at in every reading, whatever the reader: paths, files, repeated rows, labels, splits.
+
+A row that cannot be used is set aside, counted and named in a finding.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import polars as pl
+
+from evensight.data.digests import BOX
+from evensight.data.findings import NUM_EXAMPLES, Finding, found
+from evensight.data.places import Places, Stamp
+from evensight.data.reading import SPLIT_NAMES, Reading
+from evensight.errors import UserError, nearest
+
+Checked = tuple[pl.DataFrame, list[Finding]]
+
+
+def usable_rows(reading: Reading, classes: Sequence[str] | None) -> Checked:
+    """Checks every row of a reading.
+
+    Args:
+        reading: What a reader found.
+        classes: Names the labels must have, or None where the data says.
+
+    Returns:
+        The rows that can be used, in their order, ``split`` null where it is open, with ``file_bytes`` and
+        ``file_mtime_ns`` added; and what was found. Texts are in Unicode's composed form (NFC), empty ones null.
+
+    Raises:
+        UserError: There are no rows, a column is missing, or no row can be used.
+    """
+    rows = _typed(reading.rows)
+    if rows.is_empty():
+        raise UserError(f"{reading.root}: no image was found there; check the folder and the settings under data.")
+    places = Places(reading.root)
+    findings = _similar_names(rows["label"].drop_nulls().unique().to_list())
+    steps = (
+        lambda rows: _inside_root(rows, places),
+        lambda rows: _existing(rows, places),
+        _repeated,
+        lambda rows: _labelled(rows, classes),
+        _known_splits,
+    )
+    for step in steps:
+        rows, more = step(rows)
+        findings += more
+        if rows.is_empty():
+            raise UserError(f"{reading.root}: no row can be used: {'; '.join(str(finding) for finding in findings)}.")
+    return rows, findings
+
+
+def _typed(rows: pl.DataFrame) -> pl.DataFrame:
+    """Returns rows with the columns and types a `Reading` promises, names composed, empty texts null."""
+    for name in ("path", "label"):
+        if name not in rows.columns:
+            raise UserError(f"column {name!r} is missing from the data; found: {', '.join(rows.columns) or 'none'}.")
+    if "split" not in rows.columns:
+        rows = rows.with_columns(pl.lit(None, pl.String).alias("split"))
+    texts = [name for name in rows.columns if name not in BOX]
+    boxes = [name for name in BOX if name in rows.columns]
+    try:
+        rows = rows.with_columns(pl.col(texts).cast(pl.String), pl.col(boxes).cast(pl.Float64))
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"a column of the data has values of the wrong kind: {str(error).splitlines()[0]}.") from error
+    # File systems keep a name's bytes as they are, so the paths stay.
+    for name in (name for name in texts if name not in ("path", "mask")):
+        values = rows[name].drop_nulls().unique().to_list()
+        composed = {value: unicodedata.normalize("NFC", value) or None for value in values}
+        changed = {old: new for old, new in composed.items() if old != new}
+        if changed:
+            rows = rows.with_columns(pl.col(name).replace(changed))
+    return rows
+
+
+def _similar_names(labels: Iterable[str]) -> list[Finding]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        alike["".join(label.casefold().split())].append(label)
+    groups = [" / ".join(repr(label) for label in group) for group in alike.values() if len(group) > 1]
+    return found("duplicate_names", groups, "labels that differ only in case or spaces; kept as different names")
+
+
+def _without(rows: pl.DataFrame, reasons: Sequence[str | None], code: str, message: str) -> Checked:
+    """Sets aside the rows that have a reason, and reports them by it."""
+    findings = found(code, [reason for reason in reasons if reason is not None], message)
+    return (rows.filter(pl.Series([reason is None for reason in reasons])) if findings else rows), findings
+
+
+def _inside_root(rows: pl.DataFrame, places: Places) -> Checked:
+    reasons = [None if places.inside(path) else repr(path) for path in rows["path"].to_list()]
+    if "mask" in rows.columns:
+        masks = rows["mask"].to_list()
+        reasons = [
+            reason or (None if mask is None or places.inside(mask) else repr(mask))
+            for reason, mask in zip(reasons, masks, strict=True)
+        ]
+    message = "paths that lead out of the data's folder (absolute, '..', a URL, a link); their rows are not used"
+    rows, findings = _without(rows, reasons, "outside_root", message)
+    paths = rows["path"].to_list()
+    plain = [posixpath.normpath(path) for path in paths]
+    return (rows.with_columns(pl.Series("path", plain)) if plain != paths else rows), findings
+
+
+def _existing(rows: pl.DataFrame, places: Places) -> Checked:
+    stamps = [places.stamp(path) for path in rows["path"].to_list()]
+    reasons = [stamp if isinstance(stamp, str) else None for stamp in stamps]
+    rows, findings = _without(rows, reasons, "missing_image", "rows whose image does not exist; not used")
+    if "mask" in rows.columns:
+        masks = rows["mask"].to_list()
+        lost = {mask for mask in masks if mask and isinstance(places.stamp(mask, images=False), str)}
+        findings += found("missing_mask", sorted(lost), "masks that do not exist; their images are used without")
+        if lost:
+            rows = rows.with_columns(pl.Series("mask", [None if mask in lost else mask for mask in masks], pl.String))
+    kept = [stamp for stamp in stamps if not isinstance(stamp, str)]
+    added = pl.DataFrame(kept, schema=dict.fromkeys(Stamp._fields, pl.Int64), orient="row")
+    return rows.hstack(added), findings
+
+
+def _repeated(rows: pl.DataFrame) -> Checked:
+    """Keeps the first of equal rows, and none of those that contradict each other about one image."""
+    key = ["path", *(name for name in BOX if name in rows.columns)]
+    if not rows.select(key).is_duplicated().any():
+        return rows, []
+    first = rows.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    repeated = rows.filter(~first)["path"].to_list()
+    findings = found("duplicate_row", repeated, "rows that repeat another; the first is kept")
+    rows = rows.filter(first)
+    contradicting = rows.select(key).is_duplicated()
+    paths = rows.filter(contradicting)["path"].to_list()
+    message = "rows that say different things about one image; none of them is used"
+    return rows.filter(~contradicting), findings + found("contradicting_rows", paths, message)
+
+
+def _labelled(rows: pl.DataFrame, classes: Sequence[str] | None) -> Checked:
+    none = [path if label is None else None for path, label in rows.select("path", "label").iter_rows()]
+    rows, findings = _without(rows, none, "no_label", "rows without a label; not used")
+    if classes is None:
+        return rows, findings
+    unknown = Counter(label for label in rows["label"].to_list() if label not in set(classes))
+    if unknown:
+        examples = [f"{name!r} x {count}{_hint(name, classes)}" for name, count in unknown.most_common(NUM_EXAMPLES)]
+        message = "rows whose label is no class of the objective; not used"
+        findings = [*findings, Finding("unknown_label", unknown.total(), examples, message)]
+        rows = rows.filter(pl.col("label").is_in(list(classes)))
+    return rows, findings
+
+
+def _hint(name: str, allowed: Sequence[str]) -> str:
+    closest = nearest(name, allowed)
+    return f" (perhaps {closest!r})" if closest else ""
+
+
+def _known_splits(rows: pl.DataFrame) -> Checked:
+    found_names = {value: SPLIT_NAMES.get(value.strip().lower()) for value in rows["split"].drop_nulls().unique()}
+    values = rows["split"].to_list()
+    reasons = [value if value is not None and found_names[value] is None else None for value in values]
+    message = f"rows of an unknown split (known are {', '.join(SPLIT_NAMES)}); not used"
+    rows, findings = _without(rows, reasons, "unknown_split", message)
+    known = {value: name for value, name in found_names.items() if name is not None}
+    return (rows.with_columns(pl.col("split").replace(known)) if known else rows), findings

@@ -1,0 +1,232 @@
+"""From the settings of a data set to its manifest: read, check, name, decode once, split, digest, keep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from evensight.data import kept
+from evensight.data.checks import usable_rows
+from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
+from evensight.data.findings import Finding, found, log_findings
+from evensight.data.manifest import Manifest, indices
+from evensight.data.progress import shown
+from evensight.data.reading import SPLITS, Progress, Reader, Reading
+from evensight.data.scan import UNREADABLE, scan
+from evensight.data.seal import locked, seal
+from evensight.data.splits import Fractions, place
+from evensight.errors import UserError, unknown
+from evensight.objective.conflicting import usual_levels
+from evensight.objective.objective import FROM_DATA, Objective
+
+logger = logging.getLogger(__name__)
+
+_FOLDER_LENGTH = 16  # characters of the recipe digest that name its folder
+
+
+def prepare(
+    data: Reader, objective: Objective, datasets_dir: Path, progress: Progress | None = None
+) -> tuple[Manifest, Objective]:
+    """Prepares a data set, or finds it prepared.
+
+    The images are listed anew each time; they are decoded again only where a file's size or time of change differs.
+    Processes that prepare the same data set wait for each other.
+
+    Args:
+        data: Settings of a reader.
+        objective: Resolved or not.
+        datasets_dir: Its folder ``<name>/<recipe>`` takes what is kept.
+        progress: Told of what takes time; None shows bars on a terminal.
+
+    Returns:
+        The manifest, and the objective with what it left to the data filled in.
+
+    Raises:
+        UserError: A setting or a file is wrong, the data has no image of a class or no column of an attribute of the
+            objective, or a split that training needs is empty.
+    """
+    folder = recipe_folder(data, datasets_dir)
+    classes = None if objective.classes == FROM_DATA else objective.class_names
+    with locked(folder), shown(progress) as show:
+        reading = data.read(folder, classes, show)
+        rows, findings = usable_rows(reading, classes)
+        rows, names, more = _named(rows, objective)
+        findings = [*reading.findings, *findings, *more]
+        settings = {"root": str(reading.root), "names": names.to_dict(), "usual": _plain(reading.usual)}
+        key = kept.key_of(rows, settings)
+        manifest = kept.load(folder, key, data.name, reading.root, data.sealed)
+        if manifest is None:
+            manifest = _build(data, reading, rows, names, folder, show)
+            # An image that could not be read may be readable the next time.
+            lasting = not manifest.frame["error"].str.starts_with(UNREADABLE).any()
+            kept.keep(manifest, key if lasting else "")
+    manifest = replace(manifest, findings=[*findings, *manifest.findings, *seal(manifest)])
+    log_findings(logger, data.name, manifest.findings)
+    return manifest, objective.resolve(manifest.classes, manifest.levels)
+
+
+def recipe_folder(data: Reader, datasets_dir: Path) -> Path:
+    """Returns where a data set is kept: ``<datasets_dir>/<name>/<the first 16 characters of the recipe digest>``.
+
+    Raises:
+        UserError: The name is not fit for a folder.
+    """
+    if not data.name or data.name.startswith(".") or "/" in data.name or "\0" in data.name:
+        raise UserError(f"data.name: {data.name!r} cannot name a folder; use letters, digits, - and _.")
+    return Path(datasets_dir).absolute() / data.name / recipe_digest(data)[:_FOLDER_LENGTH]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Ordered names of classes and of each attribute's levels."""
+
+    classes: tuple[str, ...]
+    levels: dict[str, tuple[str, ...]]
+
+    def to_dict(self) -> dict[str, object]:
+        return {"classes": list(self.classes), "levels": {name: list(levels) for name, levels in self.levels.items()}}
+
+
+def _named(rows: pl.DataFrame, objective: Objective) -> tuple[pl.DataFrame, _Names, list[Finding]]:
+    """Holds the names of the data against the objective's; columns nobody declared are left out."""
+    found_classes = sorted(rows["label"].unique().to_list())
+    classes = tuple(found_classes) if objective.classes == FROM_DATA else objective.class_names
+    absent = [name for name in classes if name not in found_classes]
+    if absent:
+        raise unknown("objective.classes: the data has no image of a class", absent[0], found_classes)
+    own = ["path", "label", "split", "mask", *BOX, "file_bytes", "file_mtime_ns"]
+    columns = [name for name in rows.columns if name not in own]
+    findings: list[Finding] = []
+    levels: dict[str, tuple[str, ...]] = {}
+    for name, attribute in objective.attributes.items():
+        if name not in columns:
+            raise unknown("objective.attributes: the data has no column", name, columns)
+        found_levels = sorted(rows[name].drop_nulls().unique().to_list())
+        levels[name] = tuple(found_levels) if isinstance(attribute.levels, str) else attribute.levels
+        strange = rows.filter(~pl.col(name).is_in(list(levels[name])))[name].drop_nulls().to_list()
+        findings += found(
+            "unknown_level", strange, f"values that are no level of {name} in the objective; unknown here"
+        )
+        empty = [level for level in levels[name] if level not in found_levels]
+        findings += found("level_without_images", empty, f"levels of {name} in the objective that no image has")
+        if strange:
+            rows = rows.with_columns(pl.when(pl.col(name).is_in(list(levels[name]))).then(pl.col(name)).alias(name))
+    unused = [name for name in columns if name not in levels]
+    findings += found("unused_column", unused, "columns that are no attribute of the objective; not used")
+    return rows.drop(unused), _Names(classes, levels), findings
+
+
+def _build(
+    data: Reader, reading: Reading, rows: pl.DataFrame, names: _Names, folder: Path, progress: Progress
+) -> Manifest:
+    rows = scan(reading.root, rows, folder, data.max_pixels, progress)
+    errors = [f"{path}: {error}" for path, error in rows.select("path", "error").iter_rows() if error]
+    findings = found("undecodable", errors, "images that cannot be decoded; kept as rows of weight 0")
+    findings += _equal_pixels(rows)
+    rows, more = _split(rows, data, kept.known_splits(folder))
+    findings += more + _check_splits(rows, names.classes, data)
+    digests = Digests(
+        recipe=recipe_digest(data),
+        content=content_digest(rows, list(names.levels)),
+        test=content_digest(rows.filter(pl.col("split") == "test"), list(names.levels)),
+    )
+    optional = [name for name in ("mask", *BOX) if name in rows.columns]
+    learned = ("pixel_sha256", "width", "height", "error")
+    frame = (
+        rows.with_columns(pl.Series("row_id", row_ids(rows), pl.String))
+        .with_row_index("index")
+        .select(pl.col("index").cast(pl.Int64), "row_id", "path", "label", "split", *names.levels, *optional, *learned)
+    )
+    usual, notes = _usual(frame, reading.usual, names)
+    return Manifest(
+        name=data.name,
+        root=reading.root,
+        folder=folder,
+        frame=frame,
+        classes=names.classes,
+        levels=names.levels,
+        usual=usual,
+        digests=digests,
+        sealed=data.sealed,
+        findings=findings + notes,
+    )
+
+
+def _equal_pixels(rows: pl.DataFrame) -> list[Finding]:
+    """Reports equal images under two labels, and equal images that were given to two splits."""
+    findings = []
+    for column, message in (
+        ("label", "images with the very same pixels under different labels; all are used"),
+        ("split", "images with the very same pixels in different splits, as they were given; all are used"),
+    ):
+        several = rows.filter(pl.col("pixel_sha256").is_not_null() & pl.col(column).is_not_null())
+        several = several.group_by("pixel_sha256", maintain_order=True).agg(pl.col(column).n_unique(), pl.col("path"))
+        groups = [" = ".join(paths[:3]) for paths in several.filter(pl.col(column) > 1)["path"].to_list()]
+        findings += found(f"same_pixels_other_{column}", groups, message)
+    return findings
+
+
+def _split(rows: pl.DataFrame, data: Reader, known: Mapping[str, str]) -> tuple[pl.DataFrame, list[Finding]]:
+    placement = place(
+        contents=rows["content_key"].to_list(),
+        labels=rows["label"].to_list(),
+        given=rows["split"].to_list(),
+        fractions=Fractions(validation=data.validation_fraction, test=data.test_fraction),
+        seed=data.split_seed,
+        known=known,
+    )
+    findings = [
+        Finding(f"{name}_from_train", count, [], f"images of the training split, taken as {name}: the data gives none")
+        for name, count in placement.carved.items()
+    ]
+    return rows.with_columns(pl.Series("split", placement.splits, pl.String)), findings
+
+
+def _check_splits(rows: pl.DataFrame, classes: Sequence[str], data: Reader) -> list[Finding]:
+    findings = []
+    for split in SPLITS:
+        present = set(rows.filter((pl.col("split") == split) & pl.col("error").is_null())["label"].to_list())
+        absent = [name for name in classes if name not in present]
+        if split == "train" and absent:
+            raise UserError(
+                f"data {data.name!r}: the training split has no image of class {absent[0]!r} that can be decoded."
+            )
+        if split == "validation" and not present:
+            raise UserError(
+                f"data {data.name!r}: no image is in the validation split; give some rows the split 'validation', "
+                f"or set data.validation_fraction above 0 (found {data.validation_fraction})."
+            )
+        findings += found("class_without_images", absent, f"classes without an image in the {split} split")
+    return findings
+
+
+def _usual(
+    frame: pl.DataFrame, declared: Mapping[str, Mapping[str, str]], names: _Names
+) -> tuple[dict[str, tuple[int, ...]], list[Finding]]:
+    """Returns the usual level of each class, declared by the data set or found in the training split."""
+    train = frame.filter(pl.col("split") == "train")
+    labels = indices(train["label"], names.classes)
+    usual: dict[str, tuple[int, ...]] = {}
+    findings: list[Finding] = []
+    for attribute, levels in names.levels.items():
+        table = declared.get(attribute)
+        stated = None
+        if table is not None:
+            strange = [name for name in names.classes if table.get(name) not in levels]
+            findings += found(
+                "usual_level_unknown", strange, f"classes whose usual level of {attribute} is not declared"
+            )
+            stated = [levels.index(table[name]) if name not in strange else -1 for name in names.classes]
+        level_indices = indices(train[attribute], levels)
+        result = usual_levels(labels, level_indices, len(names.classes), len(levels), declared=stated)
+        if result is not None:
+            usual[attribute] = result
+    return usual, findings
+
+
+def _plain(usual: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    return {attribute: dict(table) for attribute, table in usual.items()}

@@ -1,0 +1,63 @@
+"""Lists the files of a folder, in one order on every machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evensight.data.findings import Finding, found
+
+# Of the formats that `runtime.decode` reads; whether a file really is one is seen when it is decoded.
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+
+
+@dataclass
+class Listing:
+    """Paths under a root, relative to it, with forward slashes."""
+
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that are no image by their name, hidden files and folders
+    links: list[str] = field(default_factory=list)  # linked folders, which are not entered: they may lead in circles
+
+    def findings(self) -> list[Finding]:
+        """Returns what was passed over."""
+        return [
+            *found("other_files", self.others, "files that are no image by their name, or hidden; not used"),
+            *found("linked_folders", self.links, "folders that are links; not entered"),
+        ]
+
+
+def is_image(name: str) -> bool:
+    """Says whether a file's name is that of an image."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (once a file)
+
+
+def listed(root: Path, below: str = "", deep: bool = True) -> Listing:
+    """Lists a folder.
+
+    Args:
+        root: What the paths are relative to.
+        below: The folder, relative to `root`.
+        deep: Whether to list the folders in it too.
+    """
+    listing = Listing()
+    for folder, folders, names in os.walk(root / below, onerror=_raise):
+        prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
+        prefix = "" if prefix == "./" else prefix
+        for name in sorted(names):
+            (listing.images if is_image(name) else listing.others).append(prefix + name)
+        hidden = [name for name in folders if name.startswith(".")]
+        links = [name for name in folders if name not in hidden and (Path(folder) / name).is_symlink()]
+        if deep:
+            listing.others += [f"{prefix}{name}/" for name in sorted(hidden)]
+            listing.links += [prefix + name for name in sorted(links)]
+        passed_over = {*hidden, *links}
+        folders[:] = sorted(name for name in folders if name not in passed_over) if deep else []
+    return listing
+
+
+def _raise(error: OSError) -> None:
+    raise error

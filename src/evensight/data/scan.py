@@ -1,0 +1,125 @@
+"""One pass over the images: decodes each once and keeps what it learned beside the manifest.
+
+An image is decoded again only when its file's size or time of change differs from what was kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evensight.data.digests import pixel_digest
+from evensight.data.reading import Progress
+from evensight.data.sources import read_path
+from evensight.errors import UserError
+from evensight.files import replaced
+
+KEPT = "pixels.parquet"
+UNREADABLE = "unreadable"
+_CHUNK = 64  # images a thread takes at once; the bar moves by as many
+_SCHEMA = {
+    "path": pl.String,
+    "file_bytes": pl.Int64,
+    "file_mtime_ns": pl.Int64,
+    "content_key": pl.String,
+    "pixel_sha256": pl.String,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "error": pl.String,
+}
+# content, pixel_sha256, width, height, error
+_Learned = tuple[str, str | None, int | None, int | None, str | None]
+
+
+def scan(root: Path, rows: pl.DataFrame, folder: Path, max_pixels: int, progress: Progress) -> pl.DataFrame:
+    """Decodes the images of `rows` and adds what they are.
+
+    Args:
+        root: Folder of the paths.
+        rows: Columns ``path``, ``file_bytes``, ``file_mtime_ns``.
+        folder: Where `KEPT` is.
+        max_pixels: Larger images are refused from their header.
+        progress: Told of the images done.
+
+    Returns:
+        `rows` with ``content_key`` (pixel digest; of an image that cannot be decoded ``bytes:`` and the digest of its
+        bytes, of one that cannot be read ``path:`` and the digest of its path), ``pixel_sha256``, ``width``,
+        ``height`` and ``error``.
+    """
+    kept = _kept(folder / KEPT)
+    stamps = list(rows.select("path", "file_bytes", "file_mtime_ns").iter_rows())
+    new = sorted({stamp for stamp in stamps if stamp not in kept})
+    if new:
+        learned = _learn(root, [path for path, _, _ in new], max_pixels, progress)
+        kept.update(zip(new, learned, strict=True))
+        lasting = [(*stamp, *kept[stamp]) for stamp in dict.fromkeys(stamps) if not _passing(kept[stamp])]
+        with replaced(folder / KEPT) as temporary:
+            pl.DataFrame(lasting, schema=_SCHEMA, orient="row").write_parquet(temporary)
+    columns = {name: kind for name, kind in _SCHEMA.items() if name not in ("path", "file_bytes", "file_mtime_ns")}
+    added = pl.DataFrame([kept[stamp] for stamp in stamps], schema=columns, orient="row")
+    return pl.concat([rows, added], how="horizontal")
+
+
+def _kept(path: Path) -> dict[tuple[str, int, int], _Learned]:
+    if not path.exists():
+        return {}
+    try:
+        table = pl.read_parquet(path).select(_SCHEMA)
+    except (OSError, pl.exceptions.PolarsError):
+        return {}  # a broken file of ours costs a second pass, nothing else
+    return {row[:3]: row[3:] for row in table.iter_rows()}
+
+
+def _passing(learned: _Learned) -> bool:
+    """Says whether an error may be gone the next time, so that it is not kept."""
+    return learned[4] is not None and learned[4].startswith(UNREADABLE)
+
+
+def _learn(root: Path, paths: Sequence[str], max_pixels: int, progress: Progress) -> list[_Learned]:
+    # Imported here: it brings torch, which a data set that is already prepared does not need.
+    from evensight.runtime.decode import decode_array
+
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+
+    def learn(chunk: Sequence[str]) -> list[_Learned]:
+        return [_learn_one(root, path, max_pixels, decode_array) for path in chunk]
+
+    learned: list[_Learned] = []
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        for part in pool.map(learn, chunks):
+            learned += part
+            progress("decoding images", len(learned), len(paths))
+    return learned
+
+
+def _learn_one(root: Path, path: str, max_pixels: int, decode: Callable[..., NDArray[np.uint8]]) -> _Learned:
+    try:
+        source = read_path(root, path)
+    except (OSError, UserError) as error:
+        message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return "path:" + _sha256(path.encode()), None, None, None, f"{UNREADABLE}: {message}"
+    if isinstance(source, bytes):
+        try:
+            pixels = decode(source, max_pixels=max_pixels)
+        except ValueError as error:
+            code = getattr(error, "code", "corrupt")
+            return "bytes:" + _sha256(source), None, None, None, f"{code}: {error}"
+    else:
+        pixels = source
+    height, width, _ = pixels.shape
+    if height * width > max_pixels:
+        message = f"too_large: {width} x {height} pixels are more than {max_pixels:,}"
+        return "bytes:" + _sha256(pixels.tobytes()), None, None, None, message
+    digest = pixel_digest(pixels)
+    return digest, digest, width, height, None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

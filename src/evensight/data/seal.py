@@ -1,0 +1,124 @@
+"""The seal of a test split, and the ledger of its openings: ``datasets/<name>/seal.json`` and ``ledger.jsonl``."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evensight.data.findings import Finding
+from evensight.data.manifest import Manifest
+from evensight.errors import UserError
+from evensight.files import write_json
+
+SEAL, LEDGER = "seal.json", "ledger.jsonl"
+SCHEMA_VERSION = 1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, waiting for it; the system lets go of it when the process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def seal(manifest: Manifest) -> list[Finding]:
+    """Writes the seal of a sealed data set the first time it is prepared, and says when the test split is another now.
+
+    Raises:
+        UserError: The seal is there and cannot be read.
+    """
+    if not manifest.sealed:
+        return []
+    path = manifest.folder.parent / SEAL
+    with locked(path.parent):
+        if not path.exists():
+            digests = {"content": manifest.digests.content, "test": manifest.digests.test}
+            rows = {"num_test": len(manifest.split("test"))}
+            write_json(
+                path, {"schema_version": SCHEMA_VERSION, "name": manifest.name, **digests, **rows, "time": _now()}
+            )
+            return []
+        sealed = _read_json(path)
+    if sealed.get("test") == manifest.digests.test:
+        return []
+    message = (
+        f"the test split is not the one sealed in {path}: images, labels, attributes or splits have changed; "
+        "if this is another data set, give it a name of its own, data.name=<name>"
+    )
+    return [Finding("test_split_changed", len(manifest.split("test")), [], message)]
+
+
+def record_opening(manifest: Manifest, by: str, stage: str, revealed: str) -> int:
+    """Adds an opening of the test split to the ledger.
+
+    Args:
+        manifest: Sealed or not.
+        by: Identity of the artifact that was tested.
+        stage: The stage that looked.
+        revealed: What its user saw: ``"verdict"``, ``"counts"`` or ``"images"``.
+
+    Returns:
+        The number of this opening: one more than the openings that saw the image of this split seen most often.
+    """
+    rows = manifest.split("test")["row_id"].to_list()
+    line: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "time": _now(),
+        "by": by,
+        "stage": stage,
+        "revealed": revealed,
+    }
+    line |= {"content": manifest.digests.content, "test": manifest.digests.test, "rows": rows}
+    folder = manifest.folder.parent
+    with locked(folder):
+        number = num_openings(manifest) + 1
+        with (folder / LEDGER).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    return number
+
+
+def openings(folder: Path) -> list[dict[str, Any]]:
+    """Returns the lines of the ledger of a data set's folder, ``datasets/<name>``, oldest first.
+
+    Raises:
+        UserError: A line cannot be read; openings that are not known must not count as none.
+    """
+    path = folder / LEDGER
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: line {len(lines)} or one before it is not JSON ({error}).") from error
+
+
+def num_openings(manifest: Manifest) -> int:
+    """Returns how often the image of the test split that was seen most often has been opened."""
+    seen = Counter(row for line in openings(manifest.folder.parent) for row in set(line["rows"]))
+    return max((seen[row] for row in manifest.split("test")["row_id"].to_list()), default=0)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: is not a JSON object.")
+    return value
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
