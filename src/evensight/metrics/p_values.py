@@ -47,8 +47,8 @@ def gap_p(x1: ArrayLike, n1: ArrayLike, x2: ArrayLike, n2: ArrayLike, bound: flo
     p = np.ones(x1.shape)
     ceiling = min(ceiling, 0.5)  # beyond .5 the exact limits cross the estimate and mean nothing
     low, _ = mover_clopper_pearson(x1, n1, x2, n2, ceiling)
-    found = np.nonzero(low > bound)
-    if found[0].size:
+    found = np.asarray(low > bound)
+    if found.any():
         p[found] = _least_level(x1[found], n1[found], x2[found], n2[found], bound, ceiling)
     return p
 

@@ -59,11 +59,11 @@ def least_n_paired(bound: float, alpha: float = 0.05, at_least: bool = False) ->
         at_least: Whether the difference is to be at least the bound (all images only the first), else at most (no
             image either).
     """
-    # With no discordant image z = (n d - 1) / sqrt(n d (1 - d)), d the distance from the best possible outcome.
-    distance = 1.0 - bound if at_least else bound
+    # At the best outcome the score is z = (n distance - 1) / sqrt(n variance): a quadratic in the root of n.
+    distance, variance = (1.0 - bound, 1.0 - bound**2) if at_least else (bound, bound * (1.0 - bound))
     if distance <= 0:
         return None
-    spread = float(special.ndtri(alpha)) ** 2 * distance * (1.0 - distance)
+    spread = float(special.ndtri(alpha)) ** 2 * variance
     root = (math.sqrt(spread) + math.sqrt(spread + 4 * distance)) / (2 * distance)
     return math.ceil(root**2 - 1e-9)
 
