@@ -1,0 +1,24 @@
+"""What a model may look at: one file a cue, the probe that learns from a cue alone, and reliance on it."""
+
+from __future__ import annotations
+
+from evensight import names
+from evensight.cues.base import Cue
+
+
+def build_cue(name: str, key: str = "reliance.cues") -> Cue:
+    """Returns the cue that `names.CUES` knows by `name`.
+
+    Args:
+        name: A name of the table.
+        key: The configuration key that named it, for the sentence.
+
+    Raises:
+        UserError: If there is no such cue.
+    """
+    cue = names.resolve(names.CUES, key, name)()
+    assert isinstance(cue, Cue)
+    return cue
+
+
+__all__ = ["Cue", "build_cue"]

@@ -1,0 +1,177 @@
+"""The colour cue: the dominant hue, its strength and its luma, read and turned in YIQ.
+
+An image's coloured region is found without a mask: every pixel counts by its squared chroma, so a vivid shape on grey
+noise, a coloured digit on black and the sky of a photograph each weigh what they show. All sums are sums of integers:
+exact in any order, so an image gives the same figures in any batch, on any number of threads, on any device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from evensight.cues.base import Cue
+
+# TorchScript reads no module constants, so these are the defaults of arguments.
+NUM_BINS = 16
+# An image whose chroma-weighted chroma is below this many grey levels (noise, JPEG) has no coloured region.
+LEAST_STRENGTH = 8.0
+# A pale image takes at most this multiple of its own chroma; more would show its noise (shapes trial, 0 to 3).
+MOST_GAIN = 3.0
+
+
+def yiq(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns luma, I and Q of uint8 RGB `[B, 3, H, W]` as int32 `[B, H, W]` in thousandths of a grey level.
+
+    The coefficients are NTSC's to three places; those of I and Q add up to 0, so grey is exactly without chroma.
+    """
+    pixels = image.to(torch.int32)
+    red, green, blue = pixels[:, 0], pixels[:, 1], pixels[:, 2]
+    luma = 299 * red + 587 * green + 114 * blue
+    return luma, 596 * red - 275 * green - 321 * blue, 212 * red - 523 * green + 311 * blue
+
+
+def to_quarters(thousandths: Tensor) -> Tensor:
+    """Rounds int32 thousandths of a grey level to quarters: products of three then fit 32 bits, their sums 64."""
+    return torch.div(thousandths + 125, 250, rounding_mode="floor")
+
+
+def hue_bin(i: Tensor, q: Tensor) -> Tensor:
+    """Returns which of 16 sectors of 22.5 degrees a chroma lies in, int64, by integer comparisons alone.
+
+    `atan2` differs in the last bit between vectorised and single elements; comparisons do not.
+    """
+    a, b = i.abs(), q.abs()
+    in_quadrant = (1000 * b > 414 * a).long() + (b > a).long() + (414 * b > 1000 * a).long()
+    upper = torch.where(i >= 0, in_quadrant, 7 - in_quadrant)
+    lower = torch.where(i >= 0, 15 - in_quadrant, 8 + in_quadrant)
+    return torch.where(q >= 0, upper, lower)
+
+
+def region(image: Tensor, least_strength: float = LEAST_STRENGTH) -> Tensor:
+    """Returns what the coloured region of each image is, float64 `[B, 5]`.
+
+    Columns: cosine and sine of the dominant hue, strength (mean chroma, grey levels), luma (grey levels), and the total
+    weight (squared grey levels). Means are weighted by squared chroma. All 0 where there is no coloured region.
+    """
+    luma, i_fine, q_fine = yiq(image)
+    i, q = to_quarters(i_fine), to_quarters(q_fine)
+    weight = i * i + q * q
+    chroma = weight.float().sqrt().round().to(torch.int32)
+    level = torch.div(luma + 500, 1000, rounding_mode="floor")
+    total = weight.sum(dim=[1, 2], dtype=torch.int64).double()
+    sum_i = (weight * i).sum(dim=[1, 2], dtype=torch.int64).double()
+    sum_q = (weight * q).sum(dim=[1, 2], dtype=torch.int64).double()
+    strength = (weight * chroma).sum(dim=[1, 2], dtype=torch.int64).double() / total.clamp(min=1.0) / 4.0
+    mean_luma = (weight * level).sum(dim=[1, 2], dtype=torch.int64).double() / total.clamp(min=1.0)
+    # Opposite colours in exact balance have no dominant hue: length 0, and the turn is then none.
+    length = (sum_i * sum_i + sum_q * sum_q).sqrt().clamp(min=1.0)
+    columns = torch.stack([sum_i / length, sum_q / length, strength, mean_luma, total / 16.0], dim=1)
+    return torch.where(strength.unsqueeze(1) >= least_strength, columns, torch.zeros_like(columns))
+
+
+def hue_histogram(image: Tensor, num_bins: int = NUM_BINS) -> Tensor:
+    """Returns the share of squared chroma in each of 16 hues, float64 `[B, 16]`; 0 for an image without any."""
+    _, i_fine, q_fine = yiq(image)
+    i, q = to_quarters(i_fine), to_quarters(q_fine)
+    weight = (i * i + q * q).long().flatten(1)
+    counts = torch.zeros([image.size(0), num_bins], dtype=torch.int64, device=image.device)
+    counts = counts.scatter_add(1, hue_bin(i, q).flatten(1), weight)
+    return counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1).double()
+
+
+def turn(image: Tensor, own: Tensor, donor: Tensor, move_luma: bool, most_gain: float = MOST_GAIN) -> Tensor:
+    """Gives each image the hue and strength of another region, and its luma where `move_luma`.
+
+    Args:
+        image: uint8 `[B, 3, H, W]`.
+        own: `region(image)`.
+        donor: `region` of the donors; a donor without colour takes the colour away.
+        move_luma: Also moves the luma of the coloured region to the donor's.
+        most_gain: Largest factor on the chroma.
+
+    Returns:
+        uint8 `[B, 3, H, W]`. Where a colour does not fit into 0 to 255 at its luma, its chroma gives way, not the luma.
+        An image without a coloured region is returned as it is.
+    """
+    gain = (donor[:, 2] / own[:, 2].clamp(min=1.0)).clamp(max=most_gain)
+    cosine = gain * (own[:, 0] * donor[:, 0] + own[:, 1] * donor[:, 1])
+    sine = gain * (own[:, 0] * donor[:, 1] - own[:, 1] * donor[:, 0])
+    # A grey donor says nothing of the hue or luma; a balanced image turns by nothing, and keeps its gain.
+    balanced = ((own[:, 0] == 0.0) & (own[:, 1] == 0.0)) | ((donor[:, 0] == 0.0) & (donor[:, 1] == 0.0))
+    cosine = torch.where(balanced, gain, cosine)
+    shift = torch.where(donor[:, 2] > 0.0, donor[:, 3] - own[:, 3], torch.zeros_like(own[:, 3]))
+
+    luma, i_fine, q_fine = yiq(image)
+    y, i, q = luma.float() * 0.001, i_fine.float() * 0.001, q_fine.float() * 0.001
+    if move_luma:
+        # Membership climbs from 0 to 1 between a quarter and three quarters of the strength: grey ground stays.
+        chroma = (i * i + q * q).sqrt()
+        membership = (chroma / own[:, 2].clamp(min=1.0).float()[:, None, None] * 2.0 - 0.5).clamp(0.0, 1.0)
+        y = (y + membership * shift.float()[:, None, None]).clamp(0.0, 255.0)
+
+    # Back to RGB: the inverse of the three rows in `yiq`, with the turn folded in, channel by channel.
+    along, across = cosine.float()[:, None, None], sine.float()[:, None, None]
+    turned_i = along * i - across * q
+    turned_q = across * i + along * q
+    red = 0.9556880603611566 * turned_i + 0.6198580944563706 * turned_q
+    green = -0.27158179694405865 * turned_i - 0.6468738161384014 * turned_q
+    blue = -1.108177326682662 * turned_i + 1.7050645599191816 * turned_q
+    most = torch.maximum(torch.maximum(red, green), blue).clamp(min=1e-6)
+    least = (-torch.minimum(torch.minimum(red, green), blue)).clamp(min=1e-6)
+    fits = torch.minimum((255.0 - y) / most, y / least).clamp(max=1.0)
+    pixels = torch.stack([y + fits * red, y + fits * green, y + fits * blue], dim=1)
+    pixels = pixels.round().clamp(0.0, 255.0).to(torch.uint8)
+    return torch.where((own[:, 2] > 0.0)[:, None, None, None], pixels, image)
+
+
+class Colour(Cue):
+    """The colour of the coloured region.
+
+    `hue` moves hue and strength and keeps every pixel's luma; `hue_luma` moves the luma of the coloured region too.
+    `randomize` is `hue_luma` and uses no noise: the donor is all that is random. In a trial on shapes noisier operators
+    (jitter, random matrices, moment matching) trained worse.
+    """
+
+    name = "colour"
+    version = 1
+    noise_size = 0
+    operators = ("hue", "hue_luma")
+    removable = True
+
+    def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
+        """Returns 24 features, float32: the hue histogram, the hue (1st and 2nd harmonic), strength, luma, area.
+
+        The area is the share of the image that would be coloured if all of it had the region's strength.
+        """
+        own = region(image)
+        cosine, sine, strength, luma, total = own.unbind(dim=1)
+        area = total / (strength * strength).clamp(min=1.0) / (image.size(2) * image.size(3))
+        rows = [cosine, sine, cosine * cosine - sine * sine, 2.0 * cosine * sine]
+        rows += [strength / 128.0, strength * strength / 16384.0, luma / 255.0, area]
+        coloured = (strength > 0.0).double().unsqueeze(1)
+        return torch.cat([hue_histogram(image) * coloured, torch.stack(rows, dim=1)], dim=1).float()
+
+    def randomize(
+        self, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
+    ) -> Tensor:
+        """Returns the image in its donor's hue, strength and luma; `noise` `[B, 0]` is not used."""
+        return turn(image, region(image), region(donor), True)
+
+    def transplant(
+        self, operator: str, image: Tensor, donor: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
+    ) -> Tensor:
+        """Returns the image in its donor's hue and strength (`hue`), or in its luma too (`hue_luma`).
+
+        Raises:
+            ValueError: For another operator.
+        """
+        if operator != "hue" and operator != "hue_luma":
+            raise ValueError("the colour cue has no operator " + operator + "; allowed: hue, hue_luma")
+        return turn(image, region(image), region(donor), operator == "hue_luma")
+
+    def remove(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
+        """Returns the image in grey, by its luma."""
+        luma, _, _ = yiq(image)
+        level = torch.div(luma + 500, 1000, rounding_mode="floor").to(torch.uint8)
+        return torch.stack([level, level, level], dim=1)
