@@ -11,7 +11,7 @@ from evensight.config import Config
 from evensight.errors import UserError
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
-from evensight.progress import progress_bars
+from evensight.progress import shown
 from evensight.run import Run
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def predict(options: PredictOptions) -> int:
 
     if options.out is not None and Path(options.out).suffix not in (".csv", ".parquet"):
         raise UserError(f"out: {options.out!r} has no known ending; allowed: .csv, .parquet.")
-    with progress_bars() as progress:
+    with shown() as progress:
         table = label(Path(options.artifact), options.data, accept_failed=options.accept_failed, progress=progress)
     if options.out is None:
         print(table.write_csv(), end="")
@@ -109,7 +109,7 @@ def objective(config: Config) -> int:
     stated = _checked_objective(config)
     manifest, resolved = _prepared(config, stated)
     counts = {split: manifest.counts(split) for split in ("train", "validation", "test")}
-    print(objective_command(resolved, counts))
+    print(objective_command(resolved, counts, usual=manifest.usual))
     return 0
 
 
@@ -128,8 +128,7 @@ def _checked_objective(config: Config) -> Objective:
 def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:
     from evensight.data.prepare import prepare
 
-    with progress_bars() as progress:
-        return prepare(config.data, stated, Path(config.datasets_dir), progress)
+    return prepare(config.data, stated, Path(config.datasets_dir))
 
 
 def _close(run: Run, config: Config) -> None:

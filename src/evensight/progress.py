@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Called as progress(what, done, total) by whatever takes time; `what` names one bar.
+Progress = Callable[[str, int, int], None]
 
 
-@contextlib.contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yields `progress(what, done, total)`, one bar for each `what`, until the block ends."""
-    if not sys.stderr.isatty():
-        yield lambda what, done, total: None
+def silent(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+@contextmanager
+def shown(progress: Progress | None = None) -> Iterator[Progress]:
+    """Yields `progress`, or where it is None one bar a task on the terminal, which is removed at the end."""
+    if progress is not None:
+        yield progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield silent
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bars(*columns, console=console, transient=True) as bars:
 
         def update(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield update

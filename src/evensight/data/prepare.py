@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+from omegaconf import MISSING
 
 from evensight.data import kept
 from evensight.data.checks import usable_rows
 from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
 from evensight.data.findings import Finding, found, log_findings
 from evensight.data.manifest import Manifest, indices
-from evensight.data.progress import shown
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
@@ -22,6 +23,7 @@ from evensight.data.splits import Fractions, place
 from evensight.errors import UserError, unknown
 from evensight.objective.conflicting import usual_levels
 from evensight.objective.objective import FROM_DATA, Objective
+from evensight.progress import shown
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ def prepare(
     with locked(folder), shown(progress) as show:
         reading = data.read(folder, classes, show)
         rows, findings = usable_rows(reading, classes)
-        rows, names, more = _named(rows, objective)
+        rows, names, more = _named(_limited(rows, data.limit), objective)
         findings = [*reading.findings, *findings, *more]
         settings = {"root": str(reading.root), "names": names.to_dict(), "usual": _plain(reading.usual)}
         key = kept.key_of(rows, settings)
@@ -75,9 +77,22 @@ def recipe_folder(data: Reader, datasets_dir: Path) -> Path:
     Raises:
         UserError: The name is not fit for a folder.
     """
+    if data.name == MISSING:
+        raise UserError("data.name is not set: it names the folder under datasets_dir, data.name=<name>.")
     if not data.name or data.name.startswith(".") or "/" in data.name or "\0" in data.name:
         raise UserError(f"data.name: {data.name!r} cannot name a folder; use letters, digits, - and _.")
     return Path(datasets_dir).absolute() / data.name / recipe_digest(data)[:_FOLDER_LENGTH]
+
+
+def _limited(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """Keeps a fixed sample of at most `limit` rows of each given split, of every class alike."""
+    if limit is None:
+        return rows
+    place = pl.Series("place", [hashlib.sha256(path.encode()).hexdigest() for path in rows["path"]], pl.String)
+    turn = pl.col("place").rank("ordinal").over("split", "label").alias("turn")
+    ranked = rows.with_row_index("row").with_columns(place).with_columns(turn).sort("turn", "place")
+    kept_rows = ranked.filter(pl.int_range(pl.len()).over("split") < limit).sort("row")
+    return kept_rows.drop("row", "place", "turn")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ decodes nothing, splits nothing and maps no label to a number: `prepare` does th
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +18,7 @@ from omegaconf import MISSING
 from evensight.config import DataConfig
 from evensight.data.findings import Finding
 from evensight.errors import UserError
+from evensight.progress import Progress, silent
 
 __all__ = ["SPLITS", "SPLIT_NAMES", "Finding", "Progress", "Reader", "Reading", "existing_root", "silent"]
 
@@ -33,14 +34,6 @@ SPLIT_NAMES: Mapping[str, str] = {
     "test": "test",
     "testing": "test",
 }
-
-# Called as progress(what, done, total) by whatever takes time; `what` names one bar.
-Progress = Callable[[str, int, int], None]
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Shows nothing."""
-
 
 @dataclass(frozen=True)
 class Reading:
