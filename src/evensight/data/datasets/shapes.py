@@ -1,0 +1,203 @@
+"""The shapes data set: eight shapes in eight colours, drawn on this machine; the colour may give the shape away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from evensight import files
+from evensight.data.datasets import draws
+from evensight.data.datasets import shapes_draw as drawing
+from evensight.data.reading import SPLITS, Progress, Reader, Reading
+from evensight.errors import UserError, unknown
+
+_NUM_CELLS = len(drawing.SHAPES) * len(drawing.COLOURS)
+_CHUNK = 64  # images drawn at once: their arrays stay in the processor's cache
+
+# An image's attributes, by name of the column: its levels, in the order of their numbers.
+LEVELS: Mapping[str, tuple[str, ...]] = {
+    "label": drawing.SHAPES,
+    "colour": drawing.COLOURS,
+    "background": drawing.BACKGROUNDS,
+    "size": drawing.SIZES,
+}
+
+
+@dataclass
+class ShapesReader(Reader):
+    """Draws the images under the recipe's folder and lists them."""
+
+    name: str = "shapes"  # folder under datasets_dir
+    reader: str = "shapes"  # a name of names.READERS
+    sealed: bool = False  # drawn anew at no cost
+    correlation: float = (
+        0.95  # chance that a training or validation image has its class's own colour; else any of the 8 alike
+    )
+    palette: str = (
+        "even"  # even: one range of brightness for all colours; vivid: natural brightness, the harder data set
+    )
+    num_train: int = 8000  # training images
+    num_validation: int = 2000  # validation images
+    num_test: int = 6016  # test images, the same number in each of the 64 cells of shape and colour
+    seed: int = 0  # of the drawing; another seed gives other images of the same kind
+
+    version: ClassVar[int] = drawing.VERSION  # of the drawing; part of the recipe
+
+    def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
+        """Draws what is not there yet and lists it; see `Reader.read`.
+
+        Files: ``images/<split>/<index>.png``, and ``masks/<split>.npy`` uint8 `[N, 64, 64]`, how far the shape covers
+        each pixel (0 to 255).
+
+        Raises:
+            UserError: A setting is out of its range.
+        """
+        self.check()
+        contents = {split: contents_of(self, split) for split in SPLITS}
+        self._draw_files(folder, contents, progress)
+        own = dict(zip(drawing.SHAPES, drawing.COLOURS, strict=True))
+        return Reading(rows=pl.concat([_rows(s, c) for s, c in contents.items()]), root=folder, usual={"colour": own})
+
+    def check(self) -> None:
+        """Raises UserError where a setting is out of its range."""
+        if not 0.0 <= self.correlation <= 1.0:
+            raise UserError(f"data.correlation: {self.correlation} is not between 0 and 1.")
+        if self.palette not in drawing.PALETTES:
+            raise unknown("data.palette", self.palette, drawing.PALETTES)
+        for key in ("num_train", "num_validation", "num_test"):
+            if getattr(self, key) < 1:
+                raise UserError(f"data.{key}: {getattr(self, key)} is not a number of images; allowed: 1 or more.")
+        if self.num_test % _NUM_CELLS:
+            near = max(1, round(self.num_test / _NUM_CELLS)) * _NUM_CELLS
+            raise UserError(
+                f"data.num_test: {self.num_test} does not divide into {_NUM_CELLS} equal cells; "
+                f"the nearest that does is {near}."
+            )
+        if self.seed < 0:
+            raise UserError(f"data.seed: {self.seed} is negative; allowed: 0 or more.")
+
+    def redraw(self, row: Mapping[str, Any], attribute: str, level: str) -> NDArray[np.uint8]:
+        """Draws an image of the manifest again in another colour, all else equal.
+
+        Args:
+            row: A row of the manifest; its ``path`` says which image.
+            attribute: "colour".
+            level: The colour to draw.
+
+        Returns:
+            Pixels uint8 [64, 64, 3].
+
+        Raises:
+            UserError: If `attribute` cannot be redrawn, or `level` is not one of its levels.
+        """
+        if attribute != "colour":
+            raise unknown("attribute to redraw", attribute, ["colour"])
+        if level not in drawing.COLOURS:
+            raise unknown("colour", level, drawing.COLOURS)
+        path = PurePosixPath(str(row["path"]))
+        index = np.asarray([int(path.stem)])
+        scenes = scenes_of(self, path.parent.name, index)
+        colour = np.asarray([drawing.COLOURS.index(level)])
+        images, _ = drawing.draw(drawing.recolour(scenes, colour, self.palette))
+        redrawn: NDArray[np.uint8] = images[0]
+        return redrawn
+
+    def _draw_files(
+        self, folder: Path, contents: Mapping[str, Mapping[str, NDArray[np.int64]]], progress: Progress
+    ) -> None:
+        # Written last, so that a drawing that was interrupted is done again.
+        done = folder / "drawn.json"
+        if done.exists():
+            return
+        total, drawn = sum(len(content["label"]) for content in contents.values()), 0
+        for split, content in contents.items():
+            (folder / "images" / split).mkdir(parents=True, exist_ok=True)
+            masks = np.empty((len(content["label"]), drawing.SIZE, drawing.SIZE), np.uint8)
+            for positions, cover in _draw_split(self, split, folder / "images" / split, len(masks)):
+                masks[positions] = cover
+                drawn += len(cover)
+                progress("drawing shapes", drawn, total)
+            with files.replaced(folder / "masks" / f"{split}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, masks)
+        files.write_json(done, {"version": drawing.VERSION, "images": total})
+
+
+def contents_of(
+    reader: ShapesReader, split: str, index: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.int64]]:
+    """Returns what the images of a split show: numbers of LEVELS [N], by the names of LEVELS.
+
+    Args:
+        reader: The settings.
+        split: A name of SPLITS.
+        index: The images wanted; None for the whole split.
+    """
+    if index is None:
+        index = np.arange(getattr(reader, f"num_{split}"), dtype=np.int64)
+    if split == "test":
+        # Every cell alike, and within a cell every combination of background and size as nearly as the number allows.
+        cell, turn = index % _NUM_CELLS, index // _NUM_CELLS
+        label, colour = np.divmod(cell, len(drawing.COLOURS))
+        # Cells begin at different combinations, so that what is left over does not always fall on the same ones.
+        size, background = np.divmod(
+            (turn + cell) % (len(LEVELS["size"]) * len(LEVELS["background"])), len(LEVELS["background"])
+        )
+        return {"label": label, "colour": colour, "background": background, "size": size}
+    word = draws.words(_keys(reader, split, index), 4, first=40)
+    label = index % len(drawing.SHAPES)
+    own = draws.chance(word[:, 0], reader.correlation)
+    return {
+        "label": label,
+        "colour": np.where(own, label, draws.below(word[:, 1], len(drawing.COLOURS))),
+        "background": draws.below(word[:, 2], len(drawing.BACKGROUNDS)),
+        "size": draws.below(word[:, 3], len(drawing.SIZES)),
+    }
+
+
+def scenes_of(reader: ShapesReader, split: str, index: NDArray[np.int64]) -> drawing.Scenes:
+    """Returns the scenes of the images `index` [N] of a split."""
+    content = contents_of(reader, split, index)
+    key = _keys(reader, split, index)
+    return drawing.plan(
+        key, content["label"], content["colour"], content["background"], content["size"], reader.palette
+    )
+
+
+def _keys(reader: ShapesReader, split: str, index: NDArray[np.int64]) -> NDArray[np.uint64]:
+    return draws.keys(reader.seed, SPLITS.index(split), index)
+
+
+def _rows(split: str, content: Mapping[str, NDArray[np.int64]]) -> pl.DataFrame:
+    columns: dict[str, Any] = {name: np.asarray(levels)[content[name]].tolist() for name, levels in LEVELS.items()}
+    count = len(content["label"])
+    paths = [f"images/{split}/{i:06d}.png" for i in range(count)]
+    masks = [f"masks/{split}.npy#{i}" for i in range(count)]
+    return pl.DataFrame({"path": paths, "split": [split] * count, "mask": masks, **columns})
+
+
+def _draw_split(
+    reader: ShapesReader, split: str, folder: Path, count: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Writes a split's images by all cores and yields the positions and covers of each chunk, in order."""
+    import cv2
+
+    def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        index = np.arange(start, min(start + _CHUNK, count), dtype=np.int64)
+        images, cover = drawing.draw(scenes_of(reader, split, index))
+        for i, image in zip(index, images, strict=True):
+            # Twice as fast as Pillow; PNG is lossless, so only the file's bytes depend on the encoder.
+            _, encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            (folder / f"{i:06d}.png").write_bytes(encoded.tobytes())
+        return index, cover
+
+    # Threads are enough: NumPy and the encoder let go of the interpreter while they work.
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8)) as pool:
+        yield from pool.map(work, range(0, count, _CHUNK))
