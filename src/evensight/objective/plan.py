@@ -93,7 +93,7 @@ def plan(
     num_judged = sum(row.judged for row in first or [])
     return Chances(
         rows=[
-            _requirement(requirement, row, of_row, num_judged, objective.alpha, seed)
+            _requirement(requirement, row, of_row, num_judged, objective.alpha, draws, seed)
             for requirement, row, of_row in zip(judged, first or [], found, strict=True)
         ],
         verdicts={status: float((verdicts == code).mean()) for code, status in enumerate(STATUSES)},
@@ -161,11 +161,12 @@ def fails_beyond(row: Comparisons, num_judged: int, alpha: float, draws: int = D
     if row.bound is None or row.kind == "value":
         return None
     rng = np.random.default_rng(seed)
-    n = np.broadcast_to(row.n, np.shape(row.x)).reshape(-1, len(row.names))[0]
+    x, n = (np.reshape(each, (-1, len(row.names))) for each in np.broadcast_arrays(row.x, row.n))
+    n = np.rint(n.mean(axis=0)).astype(np.int64)
     at = int(n.argmin())
     if n[at] == 0:
         return None
-    first = np.mean(np.reshape(row.x, (-1, n.size)), axis=0) / n
+    first = np.minimum(x.mean(axis=0) / n, 1.0)
     second = np.zeros(n.size) if row.y is None else np.mean(np.reshape(row.y, (-1, n.size)), axis=0) / n
     likely = first[at] - second[at]
     sign = 1 if row.direction == "at_least" else -1
@@ -192,6 +193,7 @@ def _requirement(
     codes: NDArray[np.int8],
     num_judged: int,
     alpha: float,
+    draws: int,
     seed: int,
 ) -> RequirementPlan:
     shares = {status: float((codes == code).mean()) for code, status in enumerate(STATUSES)}
@@ -205,7 +207,7 @@ def _requirement(
         least_n=smallest_n(row, alpha),
         passes=shares["PASS"] if row.judged else None,
         fails=shares["FAIL"] if row.judged else None,
-        fails_beyond=fails_beyond(row, num_judged, alpha, seed=seed) if row.judged else None,
+        fails_beyond=fails_beyond(row, num_judged, alpha, draws, seed) if row.judged else None,
     )
 
 
