@@ -249,7 +249,7 @@ def _distance(scenes: Scenes) -> Floats:
     u -= column
     v -= row
     at = (scenes.shape.astype(np.int32)[:, None, None] * side + row) * side + column
-    upper = table[at]
+    upper: Floats = table[at]
     upper += (table[at + 1] - upper) * u
     at += side
     lower = table[at]
