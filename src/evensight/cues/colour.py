@@ -1,7 +1,7 @@
 """The colour cue: the dominant hue, its strength and its luma, read and turned in YIQ.
 
 An image's coloured region is found without a mask: every pixel counts by its squared chroma, so a vivid shape on grey
-noise, a coloured digit on black and the sky of a photograph each weigh what they show. All sums are sums of integers:
+noise, a coloured digit on black and the sky of a photograph each weigh what they show. All sums are of whole numbers:
 exact in any order, so an image gives the same figures in any batch, on any number of threads, on any device.
 """
 
@@ -21,31 +21,28 @@ MOST_GAIN = 3.0
 
 
 def yiq(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns luma, I and Q of uint8 RGB `[B, 3, H, W]` as int32 `[B, H, W]` in thousandths of a grey level.
+    """Returns luma, I and Q of uint8 RGB `[B, 3, H, W]` as float32 `[B, H, W]`: whole thousandths of a grey level.
 
     The coefficients are NTSC's to three places; those of I and Q add up to 0, so grey is exactly without chroma.
     """
-    pixels = image.to(torch.int32)
-    red, green, blue = pixels[:, 0], pixels[:, 1], pixels[:, 2]
-    luma = 299 * red + 587 * green + 114 * blue
-    return luma, 596 * red - 275 * green - 321 * blue, 212 * red - 523 * green + 311 * blue
-
-
-def to_quarters(thousandths: Tensor) -> Tensor:
-    """Rounds int32 thousandths of a grey level to quarters: products of three then fit 32 bits, their sums 64."""
-    return torch.div(thousandths + 125, 250, rounding_mode="floor")
+    red, green, blue = image[:, 0].float(), image[:, 1].float(), image[:, 2].float()
+    luma = (299.0 * red).add_(green, alpha=587.0).add_(blue, alpha=114.0)
+    i = (596.0 * red).add_(green, alpha=-275.0).add_(blue, alpha=-321.0)
+    q = (212.0 * red).add_(green, alpha=-523.0).add_(blue, alpha=311.0)
+    return luma, i, q
 
 
 def hue_bin(i: Tensor, q: Tensor) -> Tensor:
-    """Returns which of 16 sectors of 22.5 degrees a chroma lies in, int64, by integer comparisons alone.
+    """Returns which of 16 sectors of 22.5 degrees a chroma of whole numbers lies in, as whole float32.
 
     `atan2` differs in the last bit between vectorised and single elements; comparisons do not.
     """
     a, b = i.abs(), q.abs()
-    in_quadrant = (1000 * b > 414 * a).long() + (b > a).long() + (414 * b > 1000 * a).long()
-    upper = torch.where(i >= 0, in_quadrant, 7 - in_quadrant)
-    lower = torch.where(i >= 0, 15 - in_quadrant, 8 + in_quadrant)
-    return torch.where(q >= 0, upper, lower)
+    low, high = 0.41421356 * a, 0.41421356 * b
+    in_quadrant = (b > low).float() + (b > a).float() + (high > a).float()
+    left, below = (i < 0.0).float(), (q < 0.0).float()
+    upper = in_quadrant + left * (7.0 - 2.0 * in_quadrant)
+    return upper + below * (15.0 - 2.0 * upper)
 
 
 def region(image: Tensor, least_strength: float = LEAST_STRENGTH) -> Tensor:
@@ -55,15 +52,16 @@ def region(image: Tensor, least_strength: float = LEAST_STRENGTH) -> Tensor:
     weight (squared grey levels). Means are weighted by squared chroma. All 0 where there is no coloured region.
     """
     luma, i_fine, q_fine = yiq(image)
-    i, q = to_quarters(i_fine), to_quarters(q_fine)
-    weight = i * i + q * q
-    chroma = weight.float().sqrt().round().to(torch.int32)
-    level = torch.div(luma + 500, 1000, rounding_mode="floor")
-    total = weight.sum(dim=[1, 2], dtype=torch.int64).double()
-    sum_i = (weight * i).sum(dim=[1, 2], dtype=torch.int64).double()
-    sum_q = (weight * q).sum(dim=[1, 2], dtype=torch.int64).double()
-    strength = (weight * chroma).sum(dim=[1, 2], dtype=torch.int64).double() / total.clamp(min=1.0) / 4.0
-    mean_luma = (weight * level).sum(dim=[1, 2], dtype=torch.int64).double() / total.clamp(min=1.0)
+    # Whole quarters of a level: every term below is a whole number, and float64 adds those up exactly to 2^53.
+    i, q = i_fine.mul_(0.004).round_(), q_fine.mul_(0.004).round_()
+    weight = (i * i).addcmul_(q, q)
+    chroma = weight.sqrt().round_()
+    level = luma.mul_(0.001).round_()
+    total = weight.sum(dim=[1, 2], dtype=torch.float64)
+    sum_i = (weight * i).sum(dim=[1, 2], dtype=torch.float64)
+    sum_q = (weight * q).sum(dim=[1, 2], dtype=torch.float64)
+    strength = (weight * chroma).sum(dim=[1, 2], dtype=torch.float64) / total.clamp(min=1.0) / 4.0
+    mean_luma = (weight * level).sum(dim=[1, 2], dtype=torch.float64) / total.clamp(min=1.0)
     # Opposite colours in exact balance have no dominant hue: length 0, and the turn is then none.
     length = (sum_i * sum_i + sum_q * sum_q).sqrt().clamp(min=1.0)
     columns = torch.stack([sum_i / length, sum_q / length, strength, mean_luma, total / 16.0], dim=1)
@@ -73,11 +71,11 @@ def region(image: Tensor, least_strength: float = LEAST_STRENGTH) -> Tensor:
 def hue_histogram(image: Tensor, num_bins: int = NUM_BINS) -> Tensor:
     """Returns the share of squared chroma in each of 16 hues, float64 `[B, 16]`; 0 for an image without any."""
     _, i_fine, q_fine = yiq(image)
-    i, q = to_quarters(i_fine), to_quarters(q_fine)
-    weight = (i * i + q * q).long().flatten(1)
-    counts = torch.zeros([image.size(0), num_bins], dtype=torch.int64, device=image.device)
-    counts = counts.scatter_add(1, hue_bin(i, q).flatten(1), weight)
-    return counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1).double()
+    i, q = i_fine.mul_(0.004).round_(), q_fine.mul_(0.004).round_()
+    weight = (i * i).addcmul_(q, q).double().flatten(1)
+    counts = torch.zeros([image.size(0), num_bins], dtype=torch.float64, device=image.device)
+    counts = counts.scatter_add(1, hue_bin(i, q).long().flatten(1), weight)
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
 def turn(image: Tensor, own: Tensor, donor: Tensor, move_luma: bool, most_gain: float = MOST_GAIN) -> Tensor:
@@ -102,27 +100,34 @@ def turn(image: Tensor, own: Tensor, donor: Tensor, move_luma: bool, most_gain: 
     cosine = torch.where(balanced, gain, cosine)
     shift = torch.where(donor[:, 2] > 0.0, donor[:, 3] - own[:, 3], torch.zeros_like(own[:, 3]))
 
-    luma, i_fine, q_fine = yiq(image)
-    y, i, q = luma.float() * 0.001, i_fine.float() * 0.001, q_fine.float() * 0.001
+    luma, i, q = yiq(image)
+    y = luma.mul_(0.001)
     if move_luma:
         # Membership climbs from 0 to 1 between a quarter and three quarters of the strength: grey ground stays.
-        chroma = (i * i + q * q).sqrt()
-        membership = (chroma / own[:, 2].clamp(min=1.0).float()[:, None, None] * 2.0 - 0.5).clamp(0.0, 1.0)
-        y = (y + membership * shift.float()[:, None, None]).clamp(0.0, 255.0)
+        chroma = (i * i).add_(q * q).sqrt_()
+        slope = 0.002 / own[:, 2].clamp(min=1.0)
+        membership = chroma.mul_(_per_image(slope)).sub_(0.5).clamp_(0.0, 1.0)
+        y = y.add_(membership.mul_(_per_image(shift))).clamp_(0.0, 255.0)
 
-    # Back to RGB: the inverse of the three rows in `yiq`, with the turn folded in, channel by channel.
-    along, across = cosine.float()[:, None, None], sine.float()[:, None, None]
-    turned_i = along * i - across * q
-    turned_q = across * i + along * q
-    red = 0.9556880603611566 * turned_i + 0.6198580944563706 * turned_q
-    green = -0.27158179694405865 * turned_i - 0.6468738161384014 * turned_q
-    blue = -1.108177326682662 * turned_i + 1.7050645599191816 * turned_q
-    most = torch.maximum(torch.maximum(red, green), blue).clamp(min=1e-6)
-    least = (-torch.minimum(torch.minimum(red, green), blue)).clamp(min=1e-6)
-    fits = torch.minimum((255.0 - y) / most, y / least).clamp(max=1.0)
-    pixels = torch.stack([y + fits * red, y + fits * green, y + fits * blue], dim=1)
-    pixels = pixels.round().clamp(0.0, 255.0).to(torch.uint8)
+    # Back to RGB, channel by channel: the inverse of the three rows in `yiq`, with the turn folded in.
+    red = i * _per_image(0.9556880603611566 * cosine + 0.6198580944563706 * sine)
+    red.add_(q * _per_image(0.6198580944563706 * cosine - 0.9556880603611566 * sine))
+    green = i * _per_image(-0.27158179694405865 * cosine - 0.6468738161384014 * sine)
+    green.add_(q * _per_image(0.27158179694405865 * sine - 0.6468738161384014 * cosine))
+    blue = i * _per_image(-1.108177326682662 * cosine + 1.7050645599191816 * sine)
+    blue.add_(q * _per_image(1.108177326682662 * sine + 1.7050645599191816 * cosine))
+    most = torch.maximum(torch.maximum(red, green), blue).clamp_(min=1e-3)
+    least = torch.minimum(torch.minimum(red, green), blue).neg_().clamp_(min=1e-3)
+    fits = torch.minimum((255.0 - y).div_(most), y / least).clamp_(max=0.001)
+    pixels = torch.empty_like(image)
+    pixels[:, 0] = red.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
+    pixels[:, 1] = green.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
+    pixels[:, 2] = blue.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
     return torch.where((own[:, 2] > 0.0)[:, None, None, None], pixels, image)
+
+
+def _per_image(values: Tensor) -> Tensor:
+    return values.float()[:, None, None]
 
 
 class Colour(Cue):
@@ -173,5 +178,5 @@ class Colour(Cue):
     def remove(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns the image in grey, by its luma."""
         luma, _, _ = yiq(image)
-        level = torch.div(luma + 500, 1000, rounding_mode="floor").to(torch.uint8)
+        level = (luma * 0.001).round().to(torch.uint8)
         return torch.stack([level, level, level], dim=1)
