@@ -1,0 +1,110 @@
+"""What a user sees of a fit: a bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning
+from lightning.pytorch import Callback
+
+from evensight.training.callbacks.metrics_file import MetricsFile
+
+log = logging.getLogger(__name__)
+
+# Drawing a bar costs about 2 ms; this often is as often as an eye follows.
+_SECONDS_BETWEEN = 0.2
+
+
+def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str:
+    """Returns images per second, accuracy, worst class and worst group of an epoch in one line.
+
+    Args:
+        epoch: From 0.
+        num_epochs: Of the fit; below 1 where it has no number.
+        metrics: Figures by their names; what is missing is left out.
+    """
+    parts = [f"epoch {epoch + 1}/{num_epochs}" if num_epochs > 0 else f"epoch {epoch + 1}"]
+    if "train/images_per_second" in metrics:
+        parts.append(f"{metrics['train/images_per_second']:,.0f} images/s")
+    for name, text in (("train/loss", "loss"), ("val/accuracy", "accuracy")):
+        if name in metrics:
+            parts.append(f"{text} {metrics[name]:.3f}")
+    for prefix, text in (("val/recall/", "worst class"), ("val/group_accuracy/", "worst group")):
+        found = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+        if found:
+            worst = min(found, key=found.__getitem__)
+            parts.append(f"{text} {found[worst]:.3f} ({worst.replace('/', '=')})")
+    reliance = [
+        (name.split("/")[2], value) for name, value in metrics.items() if name.count("/") == 2 and "/reliance/" in name
+    ]
+    parts += [f"reliance on {cue} {value:.3f}" for cue, value in reliance]
+    return "  ".join(parts)
+
+
+class Progress(Callback):
+    """Shows the fit. Runs at each step (a comparison of times; five drawings a second) and at the end of an epoch.
+
+    Args:
+        metrics: Whose record is shown.
+    """
+
+    def __init__(self, metrics: MetricsFile) -> None:
+        self.metrics = metrics
+        self._bar: Any = None
+        self._task: Any = None
+        self._drawn = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Starts a bar of this epoch's steps."""
+        if not (trainer.is_global_zero and sys.stderr.isatty()):
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            self._bar.start()
+        last = trainer.max_epochs or 0
+        name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
+        self._task = self._bar.add_task(name, total=trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the bar."""
+        if self._bar is not None and time.monotonic() - self._drawn > _SECONDS_BETWEEN:
+            self._drawn = time.monotonic()
+            self._bar.update(self._task, completed=batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Writes the line of the epoch, above the bar where there is one."""
+        if not trainer.is_global_zero:
+            return
+        if self._bar is not None:
+            self._bar.remove_task(self._task)
+        log.info(epoch_line(trainer.current_epoch, trainer.max_epochs or 0, self.metrics.record.metrics))
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Takes the bar away."""
+        self._close()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Takes the bar away, so that what is said next can be read."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stderr=True)

@@ -1,0 +1,222 @@
+"""The one LightningModule: a network, a task and a method, and the step that joins them.
+
+An epoch, told in order: every step seeds torch from (seed, epoch, batch, rank), asks the method for its views and its
+loss, and adds loss and hits to sums on the device; nothing is logged and nothing waits for the device until the epoch
+ends. Validation adds up the plain loss of the task. Then callbacks measure, the method hears the figures, and a loss
+that is not finite ends the run before a checkpoint can hold it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from evensight import names
+from evensight.config import ModelConfig
+from evensight.errors import RunError
+from evensight.models.backbones import build_network
+from evensight.training.methods.base import Batch, DataFacts, Method, Phase
+from evensight.training.optim import build_optimizer, build_schedule
+from evensight.training.record import Record
+from evensight.training.task import SingleLabel
+
+_MASK = (1 << 64) - 1
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """Returns the seed of a step: 63 bits that differ wherever an argument does (the mixing of splitmix64)."""
+    state = seed & _MASK
+    for value in (epoch, batch, rank):
+        state = (state + 0x9E3779B97F4A7C15 * (value + 1)) & _MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def join_views(batch: Batch, views: Sequence[Tensor]) -> Batch:
+    """Returns a batch of all views, one after the other; everything else is repeated for each view."""
+    if len(views) == 1:
+        return {**batch, "image": views[0]}
+
+    def repeated(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.cat([value] * len(views))
+        return {key: repeated(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+    return {key: torch.cat(list(views)) if key == "image" else repeated(value) for key, value in batch.items()}
+
+
+class Classifier(lightning.LightningModule):
+    """Trains a network by a method. All arguments are plain values, so a checkpoint loads with `weights_only=True`.
+
+    Args:
+        model: The `model` section of the configuration.
+        classes: Names in the objective's order.
+        method: The `method` section.
+        optimizer: The `optimizer` section.
+        schedule: The `schedule` section.
+        facts: The fields of `DataFacts`.
+        seed: Of the initial weights and of every step; None leaves torch's generator alone.
+        allow_targets: Further packages that `_target_` may name.
+    """
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        classes: list[str],
+        method: dict[str, Any],
+        optimizer: dict[str, Any],
+        schedule: dict[str, Any],
+        facts: dict[str, Any],
+        seed: int | None = None,
+        allow_targets: list[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.seed = seed
+        self.task = SingleLabel(classes)
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            self.network, self.spec = build_network(ModelConfig(**model), self.task.num_outputs)
+            options = {key: value for key, value in method.items() if key != "name"}
+            kind = names.resolve(names.METHODS, "method.name", method["name"])
+            self.method: Method = kind(options, self.task, DataFacts(**facts))
+        self.phase = Phase("fit")
+        self.phase_state: dict[str, Any] = {}  # what a checkpoint keeps of the phase; see phases.py
+        self._train_sums = torch.zeros(4, dtype=torch.float64)  # loss x images, images, hits, images with a decision
+        self._validation_sums = torch.zeros(2, dtype=torch.float64)  # loss x images, images
+        self._began = 0.0  # seconds, when the epoch began
+        self._trained: float | None = None  # when its training steps ended and validation began
+
+    def setup(self, stage: str) -> None:
+        """Compiles the network in place, where asked; its weights keep their names."""
+        if stage == "fit" and self.hparams["model"].get("compile", False):
+            self.network.compile()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Returns logits `[B, K]` of uint8 images `[B, 3, S, S]`."""
+        logits: Tensor = self.network(image)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the method's loss of a batch."""
+        if self.seed is not None:
+            torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        batch = join_views(batch, self.method.views(batch))
+        loss = self.method.loss(self.network, batch)
+        with torch.no_grad():
+            n = batch["weight"].sum()
+            figures = [loss.detach() * n, n]
+            if (logits := batch.get("logits")) is not None:
+                hits = self.task.decide(logits) == batch["label"]
+                figures += [(hits * batch["weight"]).sum(), n]
+            self._train_sums[: len(figures)] += torch.stack([figure.double() for figure in figures])
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Adds up the task's own loss, without the method's smoothing or weights, and returns the decisions."""
+        logits = self(batch["image"])
+        losses = self.task.loss(logits, batch["target"]) * batch["weight"]
+        self._validation_sums += torch.stack([losses.sum(), batch["weight"].sum()]).double()
+        return {"preds": self.task.decide(logits)}
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Builds the optimizer of the current phase over what it trains, and its schedule over its own steps."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(matches(name, self.phase.trainable))
+        # Lightning refuses fused optimizers together with mixed precision and clipping.
+        fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
+        settings, allowed = self.hparams["optimizer"], self.hparams["allow_targets"] or ()
+        optimizer = build_optimizer(settings, self.named_parameters(), fused, allowed)
+        steps = float(self.trainer.estimated_stepping_batches)
+        if self.phase.epochs and self.trainer.max_epochs and self.trainer.max_epochs > 0:
+            # Lightning counts from the first epoch of the fit; the phase has only its own.
+            steps *= self.phase.epochs / self.trainer.max_epochs
+        schedule = build_schedule(self.hparams["schedule"], optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the sums and the clock, and keeps frozen modules (their norms' statistics too) as they are."""
+        self._train_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        if self.phase.trainable != ("*",):
+            for module in frozen(self):
+                module.eval()
+        self._began, self._trained = time.perf_counter(), None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps where in the method's phases this is."""
+        checkpoint["phase"] = self.phase_state
+
+    def on_validation_epoch_start(self) -> None:
+        """Stops the clock of the training steps and starts the sums."""
+        self._trained = time.perf_counter()
+        self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/loss` for callbacks that monitor it."""
+        self.log_dict(self._validation_figures())
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the training figures, tells the method, and ends the run if a loss is not finite.
+
+        Raises:
+            RunError: If it is not. The checkpoints still hold the epoch before.
+        """
+        figures = self.record.metrics
+        self.log_dict({name: value for name, value in figures.items() if name.startswith("train/")})
+        for name in ("train/loss", "val/loss"):
+            if not math.isfinite(figures.get(name, 0.0)):
+                raise RunError(
+                    f"training is not finite: {name} is {figures[name]} in epoch {self.current_epoch}; lower "
+                    "optimizer.lr, clip with trainer.gradient_clip_val, or find the cause with trainer.detect_anomaly=true."
+                )
+        measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.method.on_epoch_end({**measured, **figures})
+
+    @property
+    def record(self) -> Record:
+        """Loss, accuracy, images per second and learning rate of the epoch, over all ranks; to be asked for on each."""
+        total, n, hits, decided = self.trainer.strategy.reduce(self._train_sums.clone(), reduce_op="sum").tolist()
+        seconds = (self._trained or time.perf_counter()) - self._began
+        record = Record(self._validation_figures())
+        if n:
+            record.add("train/loss", total / n)
+            record.add("train/images_per_second", n / max(seconds, 1e-9))
+        if decided:
+            record.add("train/accuracy", hits / decided)
+        if self.trainer.optimizers:
+            record.add("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return record
+
+    def _validation_figures(self) -> dict[str, float]:
+        total, n = self.trainer.strategy.reduce(self._validation_sums.clone(), reduce_op="sum").tolist()
+        return {"val/loss": total / n} if n else {}
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Returns whether a name fits one of the `fnmatch` patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Yields the modules that have parameters of their own, none of which learns."""
+    for part in module.modules():
+        own = list(part.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            yield part
+
+
+def initial_values(hparams: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the state a classifier of these hyperparameters began with."""
+    return Classifier(**dict(hparams)).state_dict()

@@ -1,0 +1,1 @@
+"""Ways to train: one file and one line in `names.METHODS` each."""

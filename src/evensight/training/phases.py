@@ -1,0 +1,123 @@
+"""The fit, phase by phase: each has an optimizer, a schedule, frozen parts, restarted weights, sampling weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.trainer.states import TrainerStatus
+
+from evensight.errors import UserError
+from evensight.training.callbacks.best_checkpoint import BestCheckpoint
+from evensight.training.checkpoint import read_checkpoint
+from evensight.training.classifier import Classifier, initial_values, matches
+from evensight.training.methods.base import Phase, Weights
+from evensight.training.trainer import quiet
+
+if TYPE_CHECKING:
+    from evensight.data.datamodule import ImageDataModule
+
+
+def planned(phases: Sequence[Phase], max_epochs: int | None) -> list[Phase]:
+    """Returns the phases with their epochs filled in.
+
+    Args:
+        phases: Of the method, in order.
+        max_epochs: `trainer.max_epochs`; the phase that states no epochs gets what the others leave. None or -1 has no
+            limit, which only a single phase can have.
+
+    Raises:
+        UserError: If the epochs do not add up.
+    """
+    unlimited = max_epochs is None or max_epochs < 0
+    if len(phases) == 1 and phases[0].epochs is None:
+        return [phases[0] if unlimited else dataclasses.replace(phases[0], epochs=max_epochs)]
+    stated = sum(phase.epochs or 0 for phase in phases)
+    open_phases = [phase for phase in phases if phase.epochs is None]
+    names = ", ".join(f"{phase.name} {phase.epochs or 'the rest'}" for phase in phases)
+    if unlimited or max_epochs is None or len(open_phases) > 1:
+        raise UserError(f"trainer.max_epochs: the method's phases ({names}) need a number of epochs in all.")
+    rest = max_epochs - stated
+    if (open_phases and rest < 1) or (not open_phases and rest != 0):
+        least = f"at least {stated + 1}" if open_phases else f"{stated}"
+        raise UserError(f"trainer.max_epochs: found {max_epochs}; the method's phases ({names}) need {least}.")
+    return [dataclasses.replace(phase, epochs=rest) if phase.epochs is None else phase for phase in phases]
+
+
+def fit(
+    trainer: lightning.Trainer, classifier: Classifier, datamodule: ImageDataModule, resume: Path | None = None
+) -> None:
+    """Runs all phases, or those that a checkpoint leaves to be done.
+
+    Args:
+        trainer: Its `max_epochs` is the whole fit's.
+        classifier: Trained in place.
+        datamodule: Its `sample_weights` are set for each phase.
+        resume: A checkpoint of the end of an epoch.
+
+    Raises:
+        KeyboardInterrupt: If the user ended it; Lightning's own is an exit with status 1.
+    """
+    phases = planned(classifier.method.phases(), trainer.max_epochs)
+    saved = read_checkpoint(resume)["phase"] if resume is not None else None
+    for number in range(saved["number"] if saved else 0, len(phases)):
+        phase = phases[number]
+        if saved is not None:
+            weights, begun = saved["sample_weights"], saved["begun"]
+            datamodule.sample_weights = None if weights is None else weights.numpy()
+        else:
+            begun = trainer.current_epoch
+            datamodule.sample_weights = begin(classifier, datamodule, phase, restart=number > 0)
+            _forget_best(trainer)
+        classifier.phase = phase
+        classifier.phase_state = phase_state(number, begun, datamodule.sample_weights)
+        if phase.epochs is not None:
+            trainer.fit_loop.max_epochs = begun + phase.epochs
+        _run(trainer, classifier, datamodule, resume if saved is not None else None)
+        saved = None
+
+
+def begin(classifier: Classifier, datamodule: ImageDataModule, phase: Phase, restart: bool) -> Weights | None:
+    """Puts weights back to their initial values where the phase says so, and returns its sampling weights."""
+    if phase.reset and restart:
+        wanted = {
+            name: value for name, value in initial_values(classifier.hparams).items() if matches(name, phase.reset)
+        }
+        if not wanted:
+            raise UserError(f"method: phase {phase.name} resets {list(phase.reset)}, and no weight has such a name.")
+        classifier.load_state_dict(wanted, strict=False)
+    manifest = datamodule.manifest
+    found = (
+        classifier.method.sample_weights(manifest) if phase.sample_weights is None else phase.sample_weights(manifest)
+    )
+    return None if found is None else np.asarray(found, dtype=np.float64)
+
+
+def phase_state(number: int, begun: int, sample_weights: Weights | None) -> dict[str, Any]:
+    """Returns what a checkpoint keeps of a phase: its number, its first epoch, the weights asked for at its start."""
+    weights = None if sample_weights is None else torch.from_numpy(sample_weights)
+    return {"number": number, "begun": begun, "sample_weights": weights}
+
+
+def _run(
+    trainer: lightning.Trainer, classifier: Classifier, datamodule: ImageDataModule, checkpoint: Path | None
+) -> None:
+    try:
+        with quiet():
+            trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as ended:
+        # Lightning turns the user's interrupt into an exit with status 1.
+        if trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise KeyboardInterrupt from ended
+        raise
+
+
+def _forget_best(trainer: lightning.Trainer) -> None:
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, BestCheckpoint):
+            callback.begin_phase()

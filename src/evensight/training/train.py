@@ -1,0 +1,225 @@
+"""Stage 3: fit the network, watch it group by group, keep the best weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch import Callback
+
+from evensight.config import Config, CsvLogger
+from evensight.cues import Cue
+from evensight.cues.reliance import DonorBank
+from evensight.data.datamodule import ImageDataModule
+from evensight.data.manifest import Manifest
+from evensight.models.network import Network
+from evensight.objective.objective import Objective
+from evensight.run import Run
+from evensight.runtime.preprocess import PreprocessSpec
+from evensight.training.callbacks.best_checkpoint import BestCheckpoint
+from evensight.training.callbacks.bias_monitor import BiasMonitor
+from evensight.training.callbacks.ema import AverageWeights
+from evensight.training.callbacks.metrics_file import MetricsFile, cut_back, read_lines
+from evensight.training.callbacks.progress import Progress
+from evensight.training.callbacks.reliance_monitor import RelianceMonitor
+from evensight.training.checkpoint import network_weights, read_checkpoint, write_checkpoint
+from evensight.training.classifier import Classifier
+from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
+from evensight.training.loggers import Mirror, mirrored
+from evensight.training.methods.base import DataFacts
+from evensight.training.phases import fit
+from evensight.training.trainer import build_trainer, user_callbacks
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a fit leaves.
+
+    Attributes:
+        network: With the best weights (the average, where one was kept), on the CPU, in evaluation mode.
+        spec: What it wants of an image.
+        bank: The donors of the run.
+        seconds: The fit took, by this process; 0 where it was only read back.
+        num_epochs: Epochs done, those before a resume too.
+        best_epoch: From 0; None where no checkpoint was kept.
+        metrics: Figures of the best epoch, as in `metrics.jsonl`.
+    """
+
+    network: Network
+    spec: PreprocessSpec
+    bank: DonorBank
+    seconds: float
+    num_epochs: int
+    best_epoch: int | None
+    metrics: dict[str, float | None]
+
+
+def train(config: Config, run: Run, manifest: Manifest, objective: Objective) -> TrainResult:
+    """Fits a network to the training split and returns it with its best weights.
+
+    Args:
+        config: The checked configuration; with `resume`, the fit goes on from the run's `last.ckpt`.
+        run: The run folder, which gets `checkpoints/`, `metrics.jsonl` and `donors.safetensors`.
+        manifest: The prepared data.
+        objective: Resolved.
+
+    Raises:
+        UserError: If the configuration cannot be carried out.
+        RunError: If training is not finite.
+    """
+    if config.trainer.seed_everything:
+        lightning.seed_everything(config.seed, workers=False, verbose=False)
+    classifier = build_classifier(config, manifest)
+    datamodule = build_datamodule(config, manifest, classifier)
+    cues = available_cues(stated_cues(config, objective), manifest)
+    bank = prepare_bank(config, run, manifest, classifier.spec, cues)
+    resume = _resumed(run) if config.resume else None
+
+    with mirrored(config, run) as mirror:
+        callbacks = build_callbacks(config, run, manifest, objective, classifier, bank, cues, mirror)
+        trainer = build_trainer(config, callbacks)
+        start = time.perf_counter()
+        fit(trainer, classifier, datamodule, resume)
+        seconds = time.perf_counter() - start
+        result = _result(config, run, manifest, classifier, bank, seconds)
+        _repair(run, classifier, datamodule, result)
+        if mirror is not None:
+            mirror.summary({**result.metrics, "best_epoch": result.best_epoch, "seconds": seconds})
+    return result
+
+
+def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective) -> TrainResult:
+    """Reads back what `train` returned, from the run folder.
+
+    Raises:
+        UserError: If the run has no checkpoint.
+    """
+    read_checkpoint(run.checkpoints / "best.ckpt")
+    classifier = _untrained(config, manifest)
+    bank = prepare_bank(
+        config, run, manifest, classifier.spec, available_cues(stated_cues(config, objective), manifest)
+    )
+    return _result(config, run, manifest, classifier, bank, 0.0)
+
+
+def build_classifier(config: Config, manifest: Manifest) -> Classifier:
+    """Builds the LightningModule from plain values."""
+    facts = DataFacts(
+        class_counts=manifest.counts("train")["overall"].tolist(),
+        num_images=len(manifest.frame),
+        levels={name: len(levels) for name, levels in manifest.levels.items()},
+    )
+    return Classifier(
+        model=_plain(config.model),
+        classes=list(manifest.classes),
+        method=_plain(config.method),
+        optimizer=_plain(config.optimizer),
+        schedule=_plain(config.schedule),
+        facts=_plain(facts),
+        seed=config.seed if config.trainer.seed_everything else None,
+        allow_targets=list(config.allow_targets),
+    )
+
+
+def build_datamodule(config: Config, manifest: Manifest, classifier: Classifier) -> ImageDataModule:
+    """Builds the loaders, with what the method needs of an image."""
+    method = classifier.method
+    return ImageDataModule(
+        manifest,
+        config.data,
+        config.augment,
+        classifier.spec,
+        config.seed,
+        noise_size=method.noise_size,
+        extra=method.needs,
+        allow_targets=config.allow_targets,
+    )
+
+
+def build_callbacks(
+    config: Config,
+    run: Run,
+    manifest: Manifest,
+    objective: Objective,
+    classifier: Classifier,
+    bank: DonorBank,
+    cues: Sequence[Cue],
+    mirror: Mirror | None,
+) -> list[Callback]:
+    """Builds what watches the fit, in the order in which it runs at the end of an epoch.
+
+    What measures comes before the average, which gives the weights back when validation ends; then come the user's own
+    callbacks, the files they are written to, and last the checkpoint, which holds them all.
+    """
+    confidence, reliance = objective.confidence, config.reliance
+    class_counts = classifier.method.facts.class_counts
+    bias = BiasMonitor(manifest.classes, manifest.levels, manifest.usual, confidence, objective, class_counts)
+    callbacks: list[Callback] = [bias]
+    if cues:
+        images, extra = validation_sample(config, manifest, classifier.spec, cues)
+        every, batch_size = reliance.every_n_epochs, config.data.eval_batch_size
+        callbacks.append(RelianceMonitor(cues, bank, images, extra, reliance.seed, every, confidence, batch_size))
+    callbacks += user_callbacks(config)
+    if config.ema.enabled:
+        callbacks.append(AverageWeights(config.ema.decay))
+    table = run.folder / "metrics.csv" if isinstance(config.logger, CsvLogger) else None
+    metrics = MetricsFile(run.metrics_file, table, mirror)
+    callbacks.append(metrics)
+    if config.trainer.progress and not config.trainer.enable_progress_bar:
+        callbacks.append(Progress(metrics))
+    if config.trainer.enable_checkpointing is not False and not config.trainer.barebones:
+        callbacks.append(BestCheckpoint(run.checkpoints, bias))
+    return callbacks
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(section) and not isinstance(section, type):
+        return dataclasses.asdict(section)
+    return {str(key): value for key, value in section.items()}
+
+
+def _untrained(config: Config, manifest: Manifest) -> Classifier:
+    """A classifier whose weights are about to be replaced: nothing is fetched for it."""
+    model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None, compile=False)
+    return build_classifier(dataclasses.replace(config, model=model), manifest)
+
+
+def _resumed(run: Run) -> Path:
+    """Finds where to go on, and forgets the epochs that the checkpoint does not know of."""
+    last = run.checkpoints / "last.ckpt"
+    cut_back(run.metrics_file, read_checkpoint(last)["epoch"] + 1)
+    return last
+
+
+def _result(
+    config: Config, run: Run, manifest: Manifest, trained: Classifier, bank: DonorBank, seconds: float
+) -> TrainResult:
+    """Puts the best weights into a network without a trace of training: no compiled code, no device, no average."""
+    clean, best = _untrained(config, manifest), run.checkpoints / "best.ckpt"
+    best_epoch = None
+    if best.is_file():
+        checkpoint = read_checkpoint(best)
+        weights, best_epoch = network_weights(checkpoint), int(checkpoint["epoch"])
+    else:  # trainer.enable_checkpointing=false
+        weights = trained.network.state_dict()
+    clean.network.load_state_dict(weights)
+    lines = read_lines(run.metrics_file)
+    chosen = [line["metrics"] for line in lines if best_epoch in (None, line["epoch"])]
+    metrics: dict[str, float | None] = chosen[-1] if chosen else {}
+    return TrainResult(clean.network.eval(), clean.spec, bank, seconds, len(lines), best_epoch, metrics)
+
+
+def _repair(run: Run, classifier: Classifier, datamodule: ImageDataModule, result: TrainResult) -> None:
+    """Lets the method change the best network, and keeps the change in `best.ckpt`."""
+    best = run.checkpoints / "best.ckpt"
+    if classifier.method.repair(result.network, datamodule.train_dataloader()) and best.is_file():
+        checkpoint = read_checkpoint(best)
+        repaired = {f"network.{name}": value for name, value in result.network.state_dict().items()}
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **repaired}
+        write_checkpoint(checkpoint, best)
+    result.network.eval()
