@@ -32,7 +32,9 @@ def found(code: str, items: Sequence[object], message: str) -> list[Finding]:
     """Returns one finding with the first examples of `items`, or an empty list where there are none."""
     if not items:
         return []
-    return [Finding(code, len(items), [str(item) for item in items[:NUM_EXAMPLES]], message)]
+    # A file's name may hold bytes that are no text; a log and a JSON file take text alone.
+    examples = [str(item).encode("utf-8", "backslashreplace").decode() for item in items[:NUM_EXAMPLES]]
+    return [Finding(code, len(items), examples, message)]
 
 
 def log_findings(logger: logging.Logger, name: str, findings: Iterable[Finding]) -> None:

@@ -33,7 +33,7 @@ class Places:
 
     def inside(self, path: str | None) -> bool:
         """Says whether a path stays under the root: no absolute path, ``..``, URL, NUL or link that leads out."""
-        if not path or "\0" in path or path.startswith(("/", "~")) or _URL.match(path) or ".." in path.split("/"):
+        if not path or "\0" in path or path.startswith("/") or _URL.match(path) or ".." in path.split("/"):
             return False
         file = self._file(path)
         folder = posixpath.dirname(file)

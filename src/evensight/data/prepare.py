@@ -20,7 +20,7 @@ from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
 from evensight.data.splits import Fractions, place
-from evensight.errors import UserError, unknown
+from evensight.errors import UserError, nearest
 from evensight.objective.conflicting import usual_levels
 from evensight.objective.objective import FROM_DATA, Objective
 from evensight.progress import shown
@@ -56,7 +56,8 @@ def prepare(
     with locked(folder), shown(progress) as show:
         reading = data.read(folder, classes, show)
         rows, findings = usable_rows(reading, classes)
-        rows, names, more = _named(_limited(rows, data.limit), objective)
+        labels = reading.rows["label"].drop_nulls().unique().cast(pl.String).to_list()
+        rows, names, more = _named(_limited(rows, data.limit), labels, objective)
         findings = [*reading.findings, *findings, *more]
         settings = {"root": str(reading.root), "names": names.to_dict(), "usual": _plain(reading.usual)}
         key = kept.key_of(rows, settings)
@@ -66,7 +67,9 @@ def prepare(
             # An image that could not be read may be readable the next time.
             lasting = not manifest.frame["error"].str.starts_with(UNREADABLE).any()
             kept.keep(manifest, key if lasting else "")
-    manifest = replace(manifest, findings=[*findings, *manifest.findings, *seal(manifest)])
+    # A sample taken to try things out is not what has to be kept from view.
+    seals = seal(manifest) if data.limit is None else []
+    manifest = replace(manifest, findings=[*findings, *manifest.findings, *seals])
     log_findings(logger, data.name, manifest.findings)
     return manifest, objective.resolve(manifest.classes, manifest.levels)
 
@@ -106,20 +109,22 @@ class _Names:
         return {"classes": list(self.classes), "levels": {name: list(levels) for name, levels in self.levels.items()}}
 
 
-def _named(rows: pl.DataFrame, objective: Objective) -> tuple[pl.DataFrame, _Names, list[Finding]]:
+def _named(
+    rows: pl.DataFrame, labels: Sequence[str], objective: Objective
+) -> tuple[pl.DataFrame, _Names, list[Finding]]:
     """Holds the names of the data against the objective's; columns nobody declared are left out."""
     found_classes = sorted(rows["label"].unique().to_list())
     classes = tuple(found_classes) if objective.classes == FROM_DATA else objective.class_names
-    absent = [name for name in classes if name not in found_classes]
-    if absent:
-        raise unknown("objective.classes: the data has no image of a class", absent[0], found_classes)
+    for name in classes:
+        if name not in found_classes:
+            raise _not_in_data("objective.classes", f"class {name!r} has no image", name, "labels", labels)
     own = ["path", "label", "split", "mask", *BOX, "file_bytes", "file_mtime_ns"]
     columns = [name for name in rows.columns if name not in own]
     findings: list[Finding] = []
     levels: dict[str, tuple[str, ...]] = {}
     for name, attribute in objective.attributes.items():
         if name not in columns:
-            raise unknown("objective.attributes: the data has no column", name, columns)
+            raise _not_in_data("objective.attributes", f"{name!r} is no column", name, "further columns", columns)
         found_levels = sorted(rows[name].drop_nulls().unique().to_list())
         levels[name] = tuple(found_levels) if isinstance(attribute.levels, str) else attribute.levels
         strange = rows.filter(~pl.col(name).is_in(list(levels[name])))[name].drop_nulls().to_list()
@@ -133,6 +138,13 @@ def _named(rows: pl.DataFrame, objective: Objective) -> tuple[pl.DataFrame, _Nam
     unused = [name for name in columns if name not in levels]
     findings += found("unused_column", unused, "columns that are no attribute of the objective; not used")
     return rows.drop(unused), _Names(classes, levels), findings
+
+
+def _not_in_data(key: str, what: str, name: str, kind: str, found_names: Sequence[str]) -> UserError:
+    closest = nearest(name, found_names)
+    shown_names = ", ".join(sorted(found_names)[:20]) + (", ..." if len(found_names) > 20 else "")
+    hint = f" Did you mean {closest!r}?" if closest else ""
+    return UserError(f"{key}: {what} in the data, whose {kind} are: {shown_names or 'none'}.{hint}")
 
 
 def _build(

@@ -71,7 +71,7 @@ def _kept(path: Path) -> dict[tuple[str, int, int], _Learned]:
     if not path.exists():
         return {}
     try:
-        table = pl.read_parquet(path).select(_SCHEMA)
+        table = pl.read_parquet(path).select(list(_SCHEMA))
     except (OSError, pl.exceptions.PolarsError):
         return {}  # a broken file of ours costs a second pass, nothing else
     return {row[:3]: row[3:] for row in table.iter_rows()}

@@ -15,7 +15,7 @@ from typing import Any
 from evensight.data.findings import Finding
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
-from evensight.files import write_json
+from evensight.files import digest_json, write_json
 
 SEAL, LEDGER = "seal.json", "ledger.jsonl"
 SCHEMA_VERSION = 1
@@ -39,22 +39,23 @@ def seal(manifest: Manifest) -> list[Finding]:
     if not manifest.sealed:
         return []
     path = manifest.folder.parent / SEAL
+    test = manifest.split("test")
+    # Not the test digest: an attribute declared later changes that, and not what is sealed.
+    images = digest_json(sorted(test.select("row_id", "label").iter_rows()))
     with locked(path.parent):
         if not path.exists():
-            digests = {"content": manifest.digests.content, "test": manifest.digests.test}
-            rows = {"num_test": len(manifest.split("test"))}
-            write_json(
-                path, {"schema_version": SCHEMA_VERSION, "name": manifest.name, **digests, **rows, "time": _now()}
-            )
+            digests = {"content": manifest.digests.content, "test": manifest.digests.test, "images": images}
+            head = {"schema_version": SCHEMA_VERSION, "name": manifest.name, "time": _now()}
+            write_json(path, {**head, **digests, "num_test": len(test)})
             return []
         sealed = _read_json(path)
-    if sealed.get("test") == manifest.digests.test:
+    if sealed.get("images") == images:
         return []
     message = (
-        f"the test split is not the one sealed in {path}: images, labels, attributes or splits have changed; "
+        f"the test split is not the one sealed in {path}: its images or labels have changed; "
         "if this is another data set, give it a name of its own, data.name=<name>"
     )
-    return [Finding("test_split_changed", len(manifest.split("test")), [], message)]
+    return [Finding("test_split_changed", len(test), [], message)]
 
 
 def record_opening(manifest: Manifest, by: str, stage: str, revealed: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evensight.data.findings import Finding, found
+from evensight.errors import UserError
 
 # Of the formats that `runtime.decode` reads; whether a file really is one is seen when it is decoded.
 IMAGE_SUFFIXES = frozenset(
@@ -21,11 +22,13 @@ class Listing:
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # files that are no image by their name, hidden files and folders
     links: list[str] = field(default_factory=list)  # linked folders, which are not entered: they may lead in circles
+    unnamed: list[str] = field(default_factory=list)  # files whose names are no UTF-8
 
     def findings(self) -> list[Finding]:
         """Returns what was passed over."""
         return [
             *found("other_files", self.others, "files that are no image by their name, or hidden; not used"),
+            *found("unreadable_names", self.unnamed, "files whose names are no UTF-8 text; not used"),
             *found("linked_folders", self.links, "folders that are links; not entered"),
         ]
 
@@ -42,13 +45,19 @@ def listed(root: Path, below: str = "", deep: bool = True) -> Listing:
         root: What the paths are relative to.
         below: The folder, relative to `root`.
         deep: Whether to list the folders in it too.
+
+    Raises:
+        UserError: A folder may not be read.
     """
     listing = Listing()
-    for folder, folders, names in os.walk(root / below, onerror=_raise):
+    for folder, folders, names in os.walk(root / below, onerror=_refuse):
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
         prefix = "" if prefix == "./" else prefix
         for name in sorted(names):
-            (listing.images if is_image(name) else listing.others).append(prefix + name)
+            if not _is_text(prefix + name):
+                listing.unnamed.append(ascii(prefix + name))
+            else:
+                (listing.images if is_image(name) else listing.others).append(prefix + name)
         hidden = [name for name in folders if name.startswith(".")]
         links = [name for name in folders if name not in hidden and (Path(folder) / name).is_symlink()]
         if deep:
@@ -59,5 +68,10 @@ def listed(root: Path, below: str = "", deep: bool = True) -> Listing:
     return listing
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be listed ({error.strerror}).") from error
+
+
+def _is_text(name: str) -> bool:
+    # Bytes that are no UTF-8 arrive as lone surrogates, which no table can hold.
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)

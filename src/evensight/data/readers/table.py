@@ -130,7 +130,7 @@ def _existing_table(table: str) -> Path:
 def _without_row(root: Path, paths: Sequence[str]) -> list[Finding]:
     """Reports images that lie beside listed ones and have no row. No other folder is looked at: root may be a home."""
     known = set(paths)
-    folders = {path.rsplit("/", 1)[0] if "/" in path else "" for path in paths if not path.startswith(("/", "~"))}
+    folders = {path.rsplit("/", 1)[0] if "/" in path else "" for path in paths if not path.startswith("/")}
     folders = {folder for folder in folders if ".." not in folder.split("/") and "\0" not in folder}
     images = [
         path
