@@ -1,0 +1,1 @@
+"""Stage 5: from a trained network to a folder that ships."""

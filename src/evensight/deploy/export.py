@@ -1,0 +1,251 @@
+"""The export: a trained network becomes a folder that needs neither its run nor evensight."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evensight import __version__
+from evensight.config import Config
+from evensight.cues import Cue
+from evensight.cues.probe import Probe
+from evensight.cues.reliance import DonorBank
+from evensight.data.manifest import Manifest
+from evensight.deploy.fitting import fit_probes, judged, plain_loader, stated_cues
+from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_program, compile_script
+from evensight.deploy.parity import check_files, reference
+from evensight.deploy.temperature import fit_temperature
+from evensight.errors import UserError
+from evensight.models.network import Network
+from evensight.objective.objective import Objective
+from evensight.records import artifact as files
+from evensight.records.artifact import Artifact, digest_tensors, identity_of, write_sums
+from evensight.records.contract import Contract, CueContract, DataContract, Limits, Preprocessing, RelianceContract
+from evensight.run import Run
+from evensight.run import identity as run_identity
+from evensight.runtime import script
+from evensight.runtime.decode import FORMATS, DecodeError, decode
+from evensight.runtime.preprocess import PreprocessSpec
+
+log = logging.getLogger(__name__)
+
+NUM_GOLDEN = 4
+# Golden images are cut to this height and width: model.ts carries them.
+MOST_GOLDEN = (96, 128)
+
+
+def export(
+    run: Run,
+    network: Network,
+    spec: PreprocessSpec,
+    objective: Objective,
+    manifest: Manifest,
+    bank: DonorBank,
+    config: Config,
+    probes: Mapping[str, Probe] | None = None,
+) -> Artifact:
+    """Writes `artifact/` of a run: fits what has to be fitted, compiles, checks parity, renames into place.
+
+    Args:
+        run: Where it goes.
+        network: Trained, with the weights that ship.
+        spec: What the network wants of an image.
+        objective: Resolved.
+        manifest: The training split fits the probes, the validation split the temperature.
+        bank: Donors, drawn before fit.
+        config: Of the run.
+        probes: By cue; fitted here where not given.
+
+    Returns:
+        The artifact. Where the run already has an intact one of equal identity, that one, untouched.
+
+    Raises:
+        RunError: If a written file does not answer as the trained network does; nothing is left behind.
+        UserError: If the run already has an artifact of another identity.
+    """
+    started = time.perf_counter()
+    network = network.cpu().eval()
+    cues = stated_cues(config, objective)
+    if probes is None:
+        probes = fit_probes(
+            cues, plain_loader(manifest, "train", spec, config), objective.num_classes, config.reliance.seed
+        )
+    temperature = fit_temperature(*judged(network, plain_loader(manifest, "validation", spec, config)))
+    images = real_images(manifest, NUM_GOLDEN)
+    served, _ = build(network, spec, temperature, [_cut(image) for image in images])
+
+    with staged(run.artifact) as folder:
+        _write_tensors(folder, network, bank, probes)
+        contract = _contract(
+            run, spec, objective, manifest, config, cues, temperature, digest_tensors(folder / files.DONORS)
+        )
+        contract = contract.model_copy(
+            update={"identity": identity_of(digest_tensors(folder / files.WEIGHTS), contract)}
+        )
+        kept = _existing(run.artifact, contract.identity)
+        if kept is not None:
+            log.info("artifact: %s is there already (identity %s)", run.artifact, contract.identity[:12])
+            return kept
+        _write_models(folder, served, contract, spec.size)
+        _write_golden(folder / files.GOLDEN, served)
+        worst = check_files(folder / files.MODEL, folder / files.PROGRAM, reference(network, spec, temperature), images)
+        write_sums(folder)
+    seconds = time.perf_counter() - started
+    log.info("artifact: %s (parity %.1e, temperature %.3g, %.1f s)", run.artifact, worst, temperature, seconds)
+    return Artifact.open(run.artifact)
+
+
+@contextmanager
+def staged(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder beside `target`; on a clean exit a complete one takes its place, else it is removed.
+
+    A folder that was left without sums is not complete, and is removed too. What was attached to the folder that gives
+    way moves over.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    try:
+        yield temporary
+        if (temporary / files.SUMS).is_file():
+            temporary.chmod(0o755)  # mkdtemp makes folders private; a run folder is read by colleagues
+            if target.exists():
+                _give_way(target, temporary)
+            temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def real_images(manifest: Manifest, count: int) -> list[Tensor]:
+    """Returns up to `count` decoded images, uint8 [3, H, W], evenly spread over the validation split.
+
+    The training split stands in where there is no validation split.
+
+    Raises:
+        UserError: If none can be decoded.
+    """
+    frame = manifest.split("validation")
+    frame = frame if frame.height else manifest.split("train")
+    found: list[Tensor] = []
+    for position in np.unique(np.linspace(0, frame.height - 1, min(4 * count, frame.height)).astype(int)):
+        try:
+            found.append(_decoded(manifest, frame.row(int(position), named=True)))
+        except (DecodeError, OSError, UserError):
+            continue
+    if not found:
+        raise UserError("data: no image of the validation split can be decoded, so an export cannot be checked.")
+    return found[:: max(1, len(found) // count)][:count]
+
+
+def _decoded(manifest: Manifest, row: Mapping[str, Any]) -> Tensor:
+    source = manifest.read(row)
+    return decode(source) if isinstance(source, bytes) else torch.from_numpy(source).permute(2, 0, 1)
+
+
+def _existing(folder: Path, identity: str) -> Artifact | None:
+    """Returns the artifact already there if it is intact and equal; None where there is none, or it was altered."""
+    if not folder.exists():
+        return None
+    try:
+        there = Artifact.open(folder)
+    except UserError:
+        return None
+    if there.identity != identity:
+        raise UserError(
+            f"artifact: {folder} holds another model (identity {there.identity[:12]}, this one is {identity[:12]}); "
+            "an artifact is never overwritten: move that folder away first."
+        )
+    return there
+
+
+def _give_way(old: Path, new: Path) -> None:
+    if (old / files.ATTACHED).is_dir():
+        shutil.copytree(old / files.ATTACHED, new / files.ATTACHED)
+    shutil.rmtree(old)
+
+
+def _contract(
+    run: Run,
+    spec: PreprocessSpec,
+    objective: Objective,
+    manifest: Manifest,
+    config: Config,
+    cues: Sequence[Cue],
+    temperature: float,
+    donors: str,
+) -> Contract:
+    training = np.bincount(manifest.labels("train"), minlength=objective.num_classes)
+    return Contract(
+        objective=objective.canonical(),
+        classes=objective.class_names,
+        attributes=objective.levels,
+        usual={name: tuple(map(int, levels)) for name, levels in manifest.usual.items()},
+        cues=tuple(CueContract(name=cue.name, version=cue.version, operators=cue.operators) for cue in cues),
+        bounds={requirement.label: _number(requirement.bound) for requirement in objective.requirements},
+        reliance=RelianceContract(seed=config.reliance.seed, donors=donors),
+        preprocessing=Preprocessing(**dataclasses.asdict(spec)),
+        temperature=temperature,
+        limits=Limits(max_pixels=config.data.max_pixels, formats=FORMATS),
+        majority_class=int(training.argmax()),
+        data=DataContract(name=manifest.name, content=manifest.digests.content, test=manifest.digests.test),
+        graph_version=GRAPH_VERSION,
+        run={
+            "folder": run.folder.name,
+            "experiment": config.experiment_name,
+            "seed": config.seed,
+            "identity": run_identity(config),
+            "evensight": __version__,
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _number(bound: object) -> float | None:
+    """A resolved objective's bound: its words have been filled in."""
+    return None if bound is None else float(str(bound))
+
+
+def _write_tensors(folder: Path, network: Network, bank: DonorBank, probes: Mapping[str, Probe]) -> None:
+    # Copies: tied weights share memory, which safetensors refuses.
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    save_file(weights, folder / files.WEIGHTS)
+    donors = {f"bank/{name}": value.contiguous() for name, value in bank.state().items()}
+    for cue, probe in probes.items():
+        donors |= {f"probe/{cue}/{name}": value.contiguous() for name, value in probe.state().items()}
+    save_file(donors, folder / files.DONORS)
+
+
+def _write_models(folder: Path, served: ServedModel, contract: Contract, size: int) -> None:
+    text = contract.model_dump_json(indent=2) + "\n"
+    (folder / files.CONTRACT).write_text(text, encoding="utf-8")
+    script.save(compile_script(served, size), folder / files.MODEL, {files.CONTRACT: text})
+    torch.export.save(compile_program(served, size), folder / files.PROGRAM)
+
+
+def _write_golden(folder: Path, served: ServedModel) -> None:
+    """Writes the golden images as PNG and what the model says of them, for loaders in any language."""
+    folder.mkdir()
+    outputs: dict[str, list[Tensor]] = {"probs": [], "logits": [], "embedding": []}
+    with torch.inference_mode():
+        for number, image in enumerate(served.golden_images):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number}.png")
+            answer = served(image.unsqueeze(0))
+            for name, values in outputs.items():
+                values.append(answer[name][0])
+    save_file({name: torch.stack(values) for name, values in outputs.items()}, folder / "outputs.safetensors")
+
+
+def _cut(image: Tensor) -> Tensor:
+    return image[:, : MOST_GOLDEN[0], : MOST_GOLDEN[1]].contiguous()

@@ -1,0 +1,1 @@
+"""What outlives a stage: the artifact's contract and its reader."""

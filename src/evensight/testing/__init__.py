@@ -1,0 +1,1 @@
+"""Stage 4: what an artifact does on a split, measured through the file that ships."""

@@ -1,0 +1,171 @@
+"""An artifact's model file over many images: decoded and preprocessed in threads, judged in batches."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evensight.data.loader import one_torch_thread
+from evensight.data.manifest import Manifest
+from evensight.errors import RunError, UserError
+from evensight.records.artifact import Artifact
+from evensight.runtime import script
+from evensight.runtime.decode import DecodeError, decode
+
+# An encoded file's bytes, its path, or decoded RGB pixels uint8 [H, W, 3].
+Source = bytes | Path | NDArray[np.uint8]
+Load = Callable[[int], Tensor]
+Progress = Callable[[str, int, int], None]
+
+BATCH_SIZE = 256
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Shows nothing."""
+
+
+class Served:
+    """The TorchScript file of an artifact, loaded once its own test has passed.
+
+    Raises:
+        RunError: If the file answers otherwise than it did when it was written.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.max_pixels = artifact.contract.limits.max_pixels
+        self.num_classes = len(artifact.contract.classes)
+        self._model: Any = script.load(artifact.model_path)
+        try:
+            with torch.inference_mode():
+                self._model.self_test()
+        except torch.jit.Error as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise RunError(f"artifact: {artifact.model_path} fails its own test on this machine ({reason})") from None
+
+    def preprocess(self, image: Tensor) -> Tensor:
+        """Takes one decoded image, uint8 [3, H, W], to uint8 [3, S, S]."""
+        with torch.inference_mode():
+            small: Tensor = self._model.preprocess(image)
+        return small
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Returns [B, C] for preprocessed images, uint8 [B, 3, S, S]."""
+        with torch.inference_mode():
+            answer: Mapping[str, Tensor] = self._model.infer(images)
+        return answer["probs"]
+
+    def classes(self, images: Tensor) -> Tensor:
+        """Returns the likeliest class of each preprocessed image, int64 [B]."""
+        return self.probabilities(images).argmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that could be decoded, in their order.
+
+    Attributes:
+        positions: int64 [B], among all images asked for.
+        images: uint8 [B, 3, S, S], preprocessed.
+        probs: float32 [B, C].
+    """
+
+    positions: NDArray[np.int64]
+    images: Tensor
+    probs: Tensor
+
+
+def stream(
+    served: Served,
+    load: Load,
+    count: int,
+    errors: dict[int, str],
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = silent,
+    what: str = "judging images",
+) -> Iterator[Batch]:
+    """Judges images 0 to `count` - 1 in order; the next two batches are decoded meanwhile.
+
+    Args:
+        served: The model.
+        load: From a position to decoded pixels, uint8 [3, H, W]; raises `DecodeError`, OSError or `UserError`.
+        count: Of images.
+        errors: Receives, by position, `"code: what is wrong"` of each image that could not be loaded.
+        batch_size: Images a call of the model.
+        progress: Told of the images done.
+        what: The name of its bar.
+    """
+
+    def prepare(position: int) -> Tensor | str:
+        try:
+            return served.preprocess(load(position))
+        except DecodeError as error:
+            return f"{error.code}: {error}"
+        except (OSError, UserError) as error:
+            return f"unreadable: {error}"
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "judge", initializer=one_torch_thread) as pool:
+        ahead: deque[tuple[int, list[Future[Tensor | str]]]] = deque()
+        for start in range(0, count, batch_size):
+            ahead.append((start, [pool.submit(prepare, i) for i in range(start, min(start + batch_size, count))]))
+            if len(ahead) == 3:
+                yield from _judged(served, *ahead.popleft(), errors)
+                progress(what, start - batch_size, count)
+        for first, futures in ahead:
+            yield from _judged(served, first, futures, errors)
+        progress(what, count, count)
+
+
+def _judged(
+    served: Served, first: int, futures: Sequence[Future[Tensor | str]], errors: dict[int, str]
+) -> Iterator[Batch]:
+    positions: list[int] = []
+    images: list[Tensor] = []
+    for position, future in enumerate(futures, start=first):
+        found = future.result()
+        if isinstance(found, str):
+            errors[position] = found
+        else:
+            positions.append(position)
+            images.append(found)
+    if images:
+        stacked = torch.stack(images)
+        yield Batch(np.array(positions, dtype=np.int64), stacked, served.probabilities(stacked))
+
+
+def decoded(source: Source, max_pixels: int) -> Tensor:
+    """Returns RGB pixels, uint8 [3, H, W].
+
+    Raises:
+        DecodeError: If a file cannot be decoded, or is larger than the artifact allows.
+    """
+    if isinstance(source, np.ndarray):
+        return torch.from_numpy(source).permute(2, 0, 1)
+    return decode(source, max_pixels)
+
+
+def from_rows(manifest: Manifest, rows: Sequence[Mapping[str, Any]], max_pixels: int) -> Load:
+    """Returns a loader over rows of a manifest; a row that was in error at preparation stays in error."""
+
+    def load(position: int) -> Tensor:
+        row = rows[position]
+        if row["error"] is not None:
+            code, _, message = str(row["error"]).partition(": ")
+            raise DecodeError(code, message)
+        return decoded(manifest.read(row), max_pixels)
+
+    return load
+
+
+def from_sources(sources: Sequence[Source], max_pixels: int) -> Load:
+    """Returns a loader over files, bytes or decoded pixels."""
+    return lambda position: decoded(sources[position], max_pixels)
