@@ -88,7 +88,9 @@ class Mirror:
 @contextlib.contextmanager
 def mirrored(config: Config, run: Run) -> Iterator[Mirror | None]:
     """Yields the mirror the configuration asks for, None without one, and closes it whatever happens."""
-    if not isinstance(config.logger, WandbLogger) or _rank() != 0:
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+    if not isinstance(config.logger, WandbLogger) or getattr(rank_zero_only, "rank", 0) != 0:
         yield None
         return
     mirror = Mirror(config.logger, run, dataclasses.asdict(config))
@@ -117,12 +119,6 @@ def verdict_summary(verdict: Mapping[str, Any]) -> dict[str, Any]:
             if row[key] is not None:
                 found[f"{stage}/{row['label']}/{key}"] = row[key]
     return found
-
-
-def _rank() -> int:
-    from lightning.fabric.utilities.rank_zero import _get_rank
-
-    return _get_rank() or 0
 
 
 def _kept_id(run: Run) -> str:
