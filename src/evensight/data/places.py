@@ -28,18 +28,19 @@ class Places:
     def __init__(self, root: Path) -> None:
         self._root = os.path.realpath(root)
         self._folders: dict[str, bool] = {}
+        self._files: dict[str, bool] = {}
         self._lengths: dict[tuple[str, str | None], int | str] = {}
         self._stamps: dict[str, Stamp | str] = {}
 
     def inside(self, path: str | None) -> bool:
         """Says whether a path stays under the root: no absolute path, ``..``, URL, NUL or link that leads out."""
-        if not path or "\0" in path or path.startswith("/") or _URL.match(path) or ".." in path.split("/"):
+        if not path:
             return False
-        file = self._file(path)
-        folder = posixpath.dirname(file)
-        if folder not in self._folders:
-            self._folders[folder] = self._under_root(folder)
-        return self._folders[folder] and (not Path(file).is_symlink() or self._under_root(file))
+        part = array_row(path)
+        file = part.file if part else path
+        if file not in self._files:
+            self._files[file] = self._stays(file)
+        return self._files[file]
 
     def stamp(self, path: str, images: bool = True) -> Stamp | str:
         """Returns the stamp of a path's file, or, as text, which path leads nowhere and why.
@@ -48,25 +49,37 @@ class Places:
             path: One that is `inside`.
             images: Whether an array must hold images, and the row must be one of them.
         """
-        if path not in self._stamps:
-            self._stamps[path] = self._looked_up(path, images)
-        return self._stamps[path]
-
-    def _looked_up(self, path: str, images: bool) -> Stamp | str:
-        try:
-            status = os.stat(self._file(path))  # noqa: PTH116 (once a row)
-        except (OSError, ValueError):
-            return path
-        if not stat.S_ISREG(status.st_mode):
-            return f"{path} (not a file)"
         part = array_row(path)
+        file = part.file if part else path
+        if file not in self._stamps:
+            self._stamps[file] = self._stamped(file)
+        stamp = self._stamps[file]
+        if isinstance(stamp, str):
+            return stamp if part is None else f"{path} ({stamp})"
         if part and images:
             length = self._length(part.file, part.member)
             if isinstance(length, str):
                 return f"{path} ({length})"
             if part.row >= length:
                 return f"{path} (the array has {length} rows)"
-        return Stamp(status.st_size, status.st_mtime_ns)
+        return stamp
+
+    def _stays(self, file: str) -> bool:
+        if "\0" in file or file.startswith("/") or _URL.match(file) or ".." in file.split("/"):
+            return False
+        full = posixpath.join(self._root, file)
+        folder = posixpath.dirname(full)
+        if folder not in self._folders:
+            self._folders[folder] = self._under_root(folder)
+        # os.path here and below: a Path a row is half the time of preparing a data set again.
+        return self._folders[folder] and (not os.path.islink(full) or self._under_root(full))  # noqa: PTH114
+
+    def _stamped(self, file: str) -> Stamp | str:
+        try:
+            status = os.stat(posixpath.join(self._root, file))  # noqa: PTH116
+        except (OSError, ValueError):
+            return file
+        return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else f"{file} (not a file)"
 
     def _length(self, file: str, member: str | None) -> int | str:
         if (file, member) not in self._lengths:
@@ -75,10 +88,6 @@ class Places:
             except UserError as error:
                 self._lengths[file, member] = str(error)
         return self._lengths[file, member]
-
-    def _file(self, path: str) -> str:
-        part = array_row(path)
-        return posixpath.join(self._root, part.file if part else path)
 
     def _under_root(self, path: str) -> bool:
         real = os.path.realpath(path)

@@ -35,6 +35,7 @@ SPLIT_NAMES: Mapping[str, str] = {
     "testing": "test",
 }
 
+
 @dataclass(frozen=True)
 class Reading:
     """What a reader found.
