@@ -110,8 +110,10 @@ def test_one_sentence_for_a_mistake(typed_in: str) -> None:
 
 
 def test_missing_value_is_named() -> None:
-    with pytest.raises(UserError, match=r"experiment_name|data\.root|objective"):
-        compose(["experiment=folder", "data.name=null"])
+    with pytest.raises(UserError, match=r"^data\.name: "):
+        compose(["experiment=folder", "data.root=photos", "data.name=null"])
+    with pytest.raises(UserError, match=r"^data\.reader: nothing given"):
+        compose(["experiment=folder", "data.root=photos", "data.reader=null"])
 
 
 def test_users_own_configs_add_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evensight.errors import RunError, UserError, unknown
-
-log = logging.getLogger(__name__)
+from evensight.logs import NOTE
 
 DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -97,16 +96,17 @@ def guarded(call: Callable[[], int]) -> int:
         _say("interrupted.")
         return INTERRUPTED
     except RunError as error:
-        log.debug("failed", exc_info=True)
         _say(str(error))
         return BROKEN
     except BrokenPipeError:  # the reader of our output closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        log.error("evensight failed", exc_info=True)
-        where = _log_file()
-        _say(f"evensight failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}")
+        notes = [note for note in getattr(error, "__notes__", []) if note.startswith(NOTE)]
+        if not notes:  # no run had begun, so there is no log that has it
+            traceback.print_exc()
+        first = (str(error).splitlines() or [""])[0]
+        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first} ({', '.join(notes)})")
         return BROKEN
 
 
@@ -213,10 +213,3 @@ def _help(name: str, command: Command) -> str:
 
 def _say(sentence: str) -> None:
     print(f"evensight: {sentence}", file=sys.stderr)
-
-
-def _log_file() -> str:
-    """Names the log that has the traceback, when a run had started."""
-    handlers = logging.getLogger("evensight").handlers
-    files = [handler.baseFilename for handler in handlers if isinstance(handler, logging.FileHandler)]
-    return f" (traceback in {files[-1]})" if files else ""

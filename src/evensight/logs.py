@@ -4,40 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import logging.handlers
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+# Begins the note that an exception carries about where its traceback was written.
+NOTE = "traceback in "
 
 
 @contextlib.contextmanager
-def logged(path: Path) -> Iterator[None]:
-    """Sends the package's log to the terminal and, with times and tracebacks, to `path`, until the block ends."""
-    logger = logging.getLogger("evensight")
+def logged() -> Iterator[Callable[[Path], None]]:
+    """Sends the package's log to the terminal until the block ends.
+
+    Yields:
+        A function that takes the path of a log file: from then on, and with all that was said before, every line goes
+        there too, with times and tracebacks. What is said before a run has a folder is not lost, and a command that
+        ends before then leaves no file.
+    """
+    logger, others = logging.getLogger("evensight"), logging.getLogger("py.warnings")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.INFO)
-    terminal.setFormatter(_Short("%(message)s"))
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    others = logging.getLogger("py.warnings")
+    terminal.setFormatter(_Short())
+    memory = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+    files: list[logging.FileHandler] = []
+
+    def attach(path: Path) -> None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        files.append(file)
+        memory.setTarget(file)
+        memory.flush()
+        memory.flushLevel = logging.NOTSET
+
     logger.setLevel(logging.DEBUG)
     propagated, logger.propagate = logger.propagate, False
+    for name in (logger, others):
+        name.addHandler(memory)
     logger.addHandler(terminal)
-    logger.addHandler(file)
-    others.addHandler(file)
     with warnings.catch_warnings():
         # A library's warning is for us, not for the user: it goes to run.log.
         logging.captureWarnings(True)
         try:
-            yield
-        except Exception:
-            file.handle(logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "ended by", (), sys.exc_info()))
+            yield attach
+        except Exception as error:
+            if files:
+                record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "ended by", (), sys.exc_info())
+                memory.handle(record)
+                error.add_note(f"{NOTE}{files[-1].baseFilename}")
             raise
         finally:
             logging.captureWarnings(False)
-            others.removeHandler(file)
-            for handler in (terminal, file):
-                logger.removeHandler(handler)
+            logger.removeHandler(terminal)
+            for name in (logger, others):
+                name.removeHandler(memory)
+            for handler in (memory, *files):
                 handler.close()
             logger.propagate = propagated
 

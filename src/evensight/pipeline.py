@@ -33,11 +33,14 @@ def main_job(config: Config, folder: Path | None = None) -> int:
     Returns:
         0 when training worked; with `gate=strict` the status of the last verdict.
     """
-    objective = _checked_objective(config)
-    run = Run(Path(str(config.run))) if config.resume else Run.create(config, folder)
-    with logged(run.log_file):
+    stated = _checked_objective(config)
+    with logged() as log_to:
+        manifest, objective = _prepared(config, stated)
+        run = Run(Path(str(config.run))) if config.resume else Run.create(config, folder)
+        log_to(run.log_file)
         log.info("run: %s", run.folder)
-        manifest, objective = _prepared(config, objective)
+        for note in objective.notes():
+            log.warning("%s", note)
         run.write_json("objective.json", objective.canonical())
 
         from evensight.training.train import train
@@ -49,8 +52,9 @@ def main_job(config: Config, folder: Path | None = None) -> int:
             from evensight.testing.evaluate import evaluate
 
             artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
-            for stage in ("validation", "test") if config.test else ("validation",):
-                verdict = evaluate(artifact, manifest, stage, run, reader=config.data).verdict
+            with shown() as progress:
+                for stage in ("validation", "test") if config.test else ("validation",):
+                    verdict = evaluate(artifact, manifest, stage, run, reader=config.data, progress=progress).verdict
         _close(run, config)
     return STATUS[verdict] if config.gate == "strict" else 0
 
@@ -62,9 +66,12 @@ def test(options: TestOptions) -> int:
     from evensight.records.artifact import Artifact
     from evensight.testing.evaluate import evaluate
 
-    with logged(run.log_file):
+    with logged() as log_to:
+        log_to(run.log_file)
         manifest, _ = _prepared(config, run.objective())
-        verdict = evaluate(Artifact.open(run.artifact), manifest, "test", run, reader=config.data).verdict
+        artifact = Artifact.open(run.artifact)
+        with shown() as progress:
+            verdict = evaluate(artifact, manifest, "test", run, reader=config.data, progress=progress).verdict
         _close(run, config)
     return STATUS[verdict]
 
@@ -76,7 +83,8 @@ def export(options: ExportOptions) -> int:
     from evensight.deploy.export import export as write_artifact
     from evensight.training.train import load_best
 
-    with logged(run.log_file):
+    with logged() as log_to:
+        log_to(run.log_file)
         objective = run.objective()
         manifest, _ = _prepared(config, objective)
         result = load_best(config, run, manifest, objective)
@@ -91,7 +99,7 @@ def predict(options: PredictOptions) -> int:
 
     if options.out is not None and Path(options.out).suffix not in (".csv", ".parquet"):
         raise UserError(f"out: {options.out!r} has no known ending; allowed: .csv, .parquet.")
-    with shown() as progress:
+    with logged(), shown() as progress:
         table = label(Path(options.artifact), options.data, accept_failed=options.accept_failed, progress=progress)
     if options.out is None:
         print(table.write_csv(), end="")
@@ -107,7 +115,8 @@ def objective(config: Config) -> int:
     from evensight.objective.command import objective_command
 
     stated = _checked_objective(config)
-    manifest, resolved = _prepared(config, stated)
+    with logged():
+        manifest, resolved = _prepared(config, stated)
     counts = {split: manifest.counts(split) for split in ("train", "validation", "test")}
     print(objective_command(resolved, counts, usual=manifest.usual))
     return 0

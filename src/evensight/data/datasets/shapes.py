@@ -38,12 +38,9 @@ class ShapesReader(Reader):
     name: str = "shapes"  # folder under datasets_dir
     reader: str = "shapes"  # a name of names.READERS
     sealed: bool = False  # drawn anew at no cost
-    correlation: float = (
-        0.95  # chance that a training or validation image has its class's own colour; else any of the 8 alike
-    )
-    palette: str = (
-        "even"  # even: one range of brightness for all colours; vivid: natural brightness, the harder data set
-    )
+    # Chance that a training or validation image has its class's own colour; else any of the 8 alike.
+    correlation: float = 0.95
+    palette: str = "even"  # even: one range of brightness for all colours; vivid: natural brightness, harder
     num_train: int = 8000  # training images
     num_validation: int = 2000  # validation images
     num_test: int = 6016  # test images, the same number in each of the 64 cells of shape and colour
@@ -65,6 +62,13 @@ class ShapesReader(Reader):
         self._draw_files(folder, contents, progress)
         own = dict(zip(drawing.SHAPES, drawing.COLOURS, strict=True))
         return Reading(rows=pl.concat([_rows(s, c) for s, c in contents.items()]), root=folder, usual={"colour": own})
+
+    def num_images(self, split: str) -> int:
+        """Returns how many images a split has; under `limit`, the test split keeps its cells equal."""
+        count = int(getattr(self, f"num_{split}"))
+        if self.limit is None:
+            return count
+        return min(count, max(self.limit // _NUM_CELLS, 1) * _NUM_CELLS if split == "test" else self.limit)
 
     def check(self) -> None:
         """Raises UserError where a setting is out of its range."""
@@ -141,7 +145,7 @@ def contents_of(
         index: The images wanted; None for the whole split.
     """
     if index is None:
-        index = np.arange(getattr(reader, f"num_{split}"), dtype=np.int64)
+        index = np.arange(reader.num_images(split), dtype=np.int64)
     if split == "test":
         # Every cell alike, and within a cell every combination of background and size as nearly as the number allows.
         cell, turn = index % _NUM_CELLS, index // _NUM_CELLS
