@@ -59,14 +59,21 @@ class Preprocess(nn.Module):
     def batch(self, images: Tensor) -> Tensor:
         """Takes images of one size, uint8 `[N, 3, H, W]`, to uint8 `[N, 3, S, S]`."""
         height, width = images.shape[2], images.shape[3]
-        side = max((_short(height, width) * self.parts + 5000) // 10000, 1)
+        side = self.side(height, width)
         square = _square(images, (height - side) // 2, (width - side) // 2, side)
         return resize(square, self.size)
 
+    def side(self, height: int, width: int) -> int:
+        """Returns the side of the centre square of an image, in its own pixels."""
+        return max((_short(height, width) * self.parts + 5000) // 10000, 1)
+
 
 def _short(height: int, width: int) -> int:
-    # min() is a branch, which export would fix to the example's orientation.
-    return (height + width - abs(height - width)) // 2
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
+        return min(height, width)
+    # Under export min() is a branch, fixed to the example's orientation, and abs() cannot be written to a file.
+    short: int = torch.sym_min(height, width)  # type: ignore[assignment]
+    return short
 
 
 def _square(images: Tensor, top: int, left: int, side: int) -> Tensor:
