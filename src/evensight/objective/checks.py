@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 MAJORITY = "majority"
 # Columns every manifest has, and the key of the counts that need no attribute.
-RESERVED = ("overall", "index", "row_id", "path", "label", "split", "mask", "pixel_sha256", "width", "height", "error")
+RESERVED = (
+    *("overall", "index", "row_id", "path", "label", "split", "mask", "pixel_sha256", "width", "height", "error"),
+    *("box_x0", "box_y0", "box_x1", "box_y1", "content_key", "file_bytes", "file_mtime_ns"),
+)
 
 
 def key_path(parts: Sequence[int | str]) -> str:
