@@ -1,0 +1,185 @@
+"""Geometry of the charts: scales for dots with intervals, lines with bands. The templates draw them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from evensight.report.figures import Bar
+
+# Inner frame of a line chart, in the units of its viewBox: about the pixels of a phone's width.
+WIDTH, HEIGHT = 360.0, 190.0
+LEFT, RIGHT, TOP, BOTTOM = 34.0, 352.0, 8.0, 168.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear axis: `percent` places a value on it."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def percent(self, value: float) -> float:
+        """Returns where a value lies, 0 to 100; values outside lie on the edge."""
+        share = (value - self.low) / (self.high - self.low)
+        return round(100 * min(1.0, max(0.0, share)), 3)
+
+
+def scale(values: Iterable[float | None], least: float = -math.inf, most: float = math.inf, count: int = 4) -> Scale:
+    """Returns an axis with round ticks that holds all values.
+
+    Args:
+        values: What has to be on it.
+        least: No axis starts below.
+        most: No axis ends above.
+        count: About how many steps.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)] or [0.0, 1.0]
+    low, high = max(least, min(known)), min(most, max(known))
+    if high - low < 1e-9:
+        low, high = max(least, low - 0.05), min(most, high + 0.05)
+    step = _round_step((high - low) / count)
+    start, stop = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first, last = max(least, start * step), min(most, stop * step)
+    ticks = [round(i * step, 10) for i in range(start, stop + 1)]
+    return Scale(first, last, tuple(tick for tick in ticks if first - 1e-9 <= tick <= last + 1e-9))
+
+
+def rates_scale(bars: Iterable[Bar], bounds: Iterable[float | None] = ()) -> Scale:
+    """Returns an axis of rates for dots with intervals, never beyond 0 and 1."""
+    values = [end for bar in bars for end in ((bar.low, bar.high) if bar.n else ())]
+    return scale([*values, *bounds], least=0.0, most=1.0)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A figure of one epoch."""
+
+    epoch: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """A figure over the epochs. `style` is a CSS class: `one`, `two` or `three`."""
+
+    name: str
+    points: tuple[Point, ...]
+    style: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A series as it is drawn."""
+
+    name: str
+    style: str
+    path: str
+    band: str
+    dots: tuple[tuple[float, float, str], ...]  # x, y, what it says
+    last: str  # the value at the last epoch, in words
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of lines: tick marks, lines, and horizontal rules (a bound, what chance alone gives)."""
+
+    title: str
+    lines: list[Line]
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    rules: list[tuple[float, str, str]] = field(default_factory=list)  # y, style, what it says
+    note: str = ""
+
+
+def series(epochs: Sequence[Mapping[str, Any]], key: str, name: str, style: str) -> Series | None:
+    """Returns a figure of `metrics.jsonl` over the epochs that measured it; None where none did."""
+    points = []
+    for line in epochs:
+        value = line["metrics"].get(key)
+        if value is not None:
+            low, high, n = line.get("intervals", {}).get(key, (None, None, None))
+            points.append(Point(int(line["epoch"]) + 1, float(value), low, high, n))
+    return Series(name, tuple(points), style) if points else None
+
+
+def line_chart(
+    title: str,
+    parts: Iterable[Series | None],
+    num_epochs: int,
+    rules: Sequence[tuple[float, str, str]] = (),
+    rate: bool = True,
+    note: str = "",
+) -> Chart | None:
+    """Lays out a chart; None where no series has a point.
+
+    Args:
+        title: Of the chart.
+        parts: The series; None are left out.
+        num_epochs: Length of the epoch axis.
+        rules: (value, style, words) of horizontal rules.
+        rate: Whether the values are rates: the axis then ends at 1 and shows no more than it needs.
+        note: A line under the chart.
+    """
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    values = [end for part in known for point in part.points for end in (point.value, point.low, point.high)]
+    axis = scale([*values, *(value for value, _, _ in rules)], most=1.0 if rate else math.inf)
+
+    def x(epoch: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * (0.5 if num_epochs == 1 else (epoch - 1) / (num_epochs - 1)), 2)
+
+    def y(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * axis.percent(value) / 100, 2)
+
+    return Chart(
+        title,
+        [_line(part, x, y) for part in known],
+        [(x(epoch), str(epoch)) for epoch in _epoch_ticks(num_epochs)],
+        [(y(tick), number(tick)) for tick in axis.ticks],
+        [(y(value), style, words) for value, style, words in rules],
+        note,
+    )
+
+
+def number(value: float) -> str:
+    """Writes a tick or a figure shortly: two decimals where they say something."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def spoken(point: Point) -> str:
+    """Says a figure with its interval and images."""
+    text = f"{point.value:.3f}"
+    if point.low is not None and point.high is not None:
+        text += f" ({point.low:.3f} to {point.high:.3f}, n {point.n:,})"
+    return text
+
+
+def _line(part: Series, x: Any, y: Any) -> Line:
+    path = "M" + "L".join(f"{x(point.epoch)},{y(point.value)}" for point in part.points)
+    banded = [point for point in part.points if point.low is not None and point.high is not None]
+    band = ""
+    if len(banded) > 1:
+        upper = [f"{x(point.epoch)},{y(point.high)}" for point in banded]
+        lower = [f"{x(point.epoch)},{y(point.low)}" for point in reversed(banded)]
+        band = "M" + "L".join(upper + lower) + "Z"
+    dots = tuple((x(p.epoch), y(p.value), f"epoch {p.epoch}: {part.name} {spoken(p)}") for p in part.points)
+    return Line(part.name, part.style, path, band, dots, spoken(part.points[-1]))
+
+
+def _epoch_ticks(num_epochs: int) -> list[int]:
+    step = max(1, int(_round_step(num_epochs / 6)))
+    ticks = [1, *range(step, num_epochs + 1, step)]
+    return sorted(set(ticks))
+
+
+def _round_step(raw: float) -> float:
+    power = 10.0 ** math.floor(math.log10(max(raw, 1e-9)))
+    return next(factor * power for factor in (1.0, 2.0, 2.5, 5.0, 10.0) if factor * power >= raw - 1e-12)
