@@ -50,8 +50,12 @@ def scale(values: Iterable[float | None], least: float = -math.inf, most: float 
 
 def rates_scale(bars: Iterable[Bar], bounds: Iterable[float | None] = ()) -> Scale:
     """Returns an axis of rates for dots with intervals, never beyond 0 and 1."""
-    values = [end for bar in bars for end in ((bar.low, bar.high) if bar.n else ())]
-    return scale([*values, *bounds], least=0.0, most=1.0)
+    return scale([*_ends(bars), *bounds], least=0.0, most=1.0, count=3)
+
+
+def differences_scale(bars: Iterable[Bar], bounds: Iterable[float | None] = ()) -> Scale:
+    """Returns an axis of differences of rates, with 0 on it."""
+    return scale([*_ends(bars), *bounds, 0.0], least=-1.0, most=1.0, count=3)
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,10 @@ def spoken(point: Point) -> str:
     if point.low is not None and point.high is not None:
         text += f" ({point.low:.3f} to {point.high:.3f}, n {point.n:,})"
     return text
+
+
+def _ends(bars: Iterable[Bar]) -> list[float]:
+    return [end for bar in bars for end in ((bar.low, bar.high) if bar.n else ())]
 
 
 def _line(part: Series, x: Any, y: Any) -> Line:

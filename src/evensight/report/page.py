@@ -8,7 +8,7 @@ from typing import Any
 
 from evensight import __version__
 from evensight.report import figures
-from evensight.report.charts import Scale, rates_scale, scale
+from evensight.report.charts import Scale, differences_scale, rates_scale
 from evensight.report.figures import Bar, Cell, RelianceFigures
 from evensight.report.folder import RunFiles, Stage
 from evensight.report.pictures import data_uri
@@ -171,15 +171,17 @@ def _matrix(classes: Sequence[str], counts: list[list[int]], shares: list[list[f
 def _heat_map(run: RunFiles, table: Any, name: str) -> HeatMap:
     usual = run.usual.get(name)
     rows = figures.cells(table, name, run.classes, run.levels[name], usual, run.alpha)
-    images = [cell.bar.n for row in rows for cell in row]
-    low, high = min(images), max(images)
+    known = [cell.bar for row in rows for cell in row]
+    low, high = min(bar.n for bar in known), max(bar.n for bar in known)
     each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    widest = max(known, key=lambda bar: bar.high - bar.low)
+    wide = f"{widest.name}, {widest.low:.2f} to {widest.high:.2f}"
     return HeatMap(
         name,
         run.levels[name],
         list(zip(run.classes, rows, strict=True)),
         usual is not None,
-        f"{len(images)} cells of {each} images; the interval of each is in its tooltip",
+        f"{len(known)} cells of {each} images; the widest interval is that of {wide}",
     )
 
 
@@ -189,10 +191,8 @@ def _bars(title: str, bars: list[Bar], bound: tuple[float, str] | None = None, s
         note = f"the worst {MOST_BARS} of {len(bars)}"
         bars = sorted(bars, key=lambda bar: bar.estimate if bar.estimate is not None else 2.0)[:MOST_BARS]
     value, words = bound if bound is not None else (None, "")
-    if signed:
-        ends = [end for bar in bars for end in ((bar.low, bar.high) if bar.n else ())]
-        return BarChart(title, bars, scale([*ends, 0.0, value], -1.0, 1.0), value, words, note)
-    return BarChart(title, bars, rates_scale(bars, [value]), value, words, note)
+    axis = (differences_scale if signed else rates_scale)(bars, [value])
+    return BarChart(title, bars, axis, value, words, note)
 
 
 def _bound(last: Stage, metric: str, scope: str, **parameters: str) -> tuple[float, str] | None:

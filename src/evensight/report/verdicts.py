@@ -14,7 +14,7 @@ MEANING = {
     "INSUFFICIENT": "nothing has failed, but these images do not show that all requirements are met",
     "NOT_MEASURED": "at least one requirement could not be looked at",
 }
-WORDS = {"PASS": "pass", "FAIL": "fail", "INSUFFICIENT": "insufficient", "NOT_MEASURED": "not measured"}
+WORDS = {"PASS": "PASS", "FAIL": "FAIL", "INSUFFICIENT": "INSUFFICIENT", "NOT_MEASURED": "NOT MEASURED"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""The page in a real browser: what only a layout engine can tell."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from evensight.report.report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# Chromium is not to phone home while the tests run.
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-dev-shm-usage"),
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as engine:
+        opened = engine.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield opened
+        opened.close()
+
+
+def opened(browser, path, width: int, scheme: str):
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page.said, page.fetched = [], []
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.on("request", lambda request: page.fetched.append(request.url))
+    page.goto(path.as_uri())
+    return page
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_fits_the_width_says_nothing_and_fetches_nothing(browser, make_run, width):
+    path = write_report(make_run())
+    page = opened(browser, path, width, "light")
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Nothing sticks out of the page, save inside a box that scrolls by itself.
+    wide = page.evaluate(
+        "w => [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg') "
+        "&& e.getBoundingClientRect().right > w + 0.5).map(e => e.tagName + '.' + e.className)",
+        width,
+    )
+    assert wide == []
+    assert page.said == []
+    assert [url for url in page.fetched if not url.startswith("data:")] == [path.as_uri()]
+    page.close()
+
+
+def test_many_long_names_fit_a_phone(browser, make_run):
+    names = tuple(f"{'Donaudampfschifffahrt' * 2}{k}" for k in range(20))
+    page = opened(browser, write_report(make_run(classes=names, side=224)), 390, "light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_light_and_dark_are_both_readable(browser, make_run):
+    path = write_report(make_run())
+    grounds = []
+    for scheme in ("light", "dark"):
+        page = opened(browser, path, 390, scheme)
+        ratios = page.evaluate(
+            """() => {
+              const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+              const rgb = colour => {
+                context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+                return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+              };
+              const light = c => {
+                const [r, g, b] = c.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+                return .2126 * r + .7152 * g + .0722 * b;
+              };
+              const ground = e => {
+                for (; e; e = e.parentElement) {
+                  const colour = getComputedStyle(e).backgroundColor;
+                  if (colour !== 'rgba(0, 0, 0, 0)') return rgb(colour);
+                }
+              };
+              const chosen = document.querySelectorAll(
+                'h1, p, small, .word, .chip, .said, .name, td, th, dt, dd, figcaption b, .moved, .legend b, summary');
+              const ratio = e => {
+                const [a, b] = [light(rgb(getComputedStyle(e).color)), light(ground(e))].sort((x, y) => y - x);
+                return (a + .05) / (b + .05);
+              };
+              return [...chosen].map(e => [ratio(e), e.className || e.tagName]);
+            }"""
+        )
+        assert len(ratios) > 100
+        assert [(round(ratio, 2), name) for ratio, name in ratios if ratio < 4.5] == []  # WCAG 2 AA
+        grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        page.close()
+    assert grounds[0] != grounds[1]
