@@ -7,7 +7,9 @@ In training and validation label and colour agree; in the test split each label 
 
 from __future__ import annotations
 
+import functools
 import itertools
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,3 +153,9 @@ def make(folder: Path, broken: int | None = None) -> Made:
     run.folder.mkdir(parents=True)
     written = export(run, network(), SPEC, objective(), images, bank(images), made)
     return Made(run, images, written, made)
+
+
+@functools.cache
+def shared() -> Made:
+    """One artifact for all tests that only read it."""
+    return make(Path(tempfile.mkdtemp(prefix="made_artifact_")))

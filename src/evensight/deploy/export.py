@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from evensight import __version__
@@ -29,6 +29,7 @@ from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_pr
 from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
 from evensight.errors import UserError
+from evensight.files import write_bytes
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
 from evensight.records import artifact as files
@@ -220,11 +221,11 @@ def _number(bound: object) -> float | None:
 def _write_tensors(folder: Path, network: Network, bank: DonorBank, probes: Mapping[str, Probe]) -> None:
     # Copies: tied weights share memory, which safetensors refuses.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    save_file(weights, folder / files.WEIGHTS)
+    write_bytes(folder / files.WEIGHTS, save(weights))
     donors = {f"bank/{name}": value.contiguous() for name, value in bank.state().items()}
     for cue, probe in probes.items():
         donors |= {f"probe/{cue}/{name}": value.contiguous() for name, value in probe.state().items()}
-    save_file(donors, folder / files.DONORS)
+    write_bytes(folder / files.DONORS, save(donors))
 
 
 def _write_models(folder: Path, served: ServedModel, contract: Contract, size: int) -> None:
@@ -244,7 +245,7 @@ def _write_golden(folder: Path, served: ServedModel) -> None:
             answer = served(image.unsqueeze(0))
             for name, values in outputs.items():
                 values.append(answer[name][0])
-    save_file({name: torch.stack(values) for name, values in outputs.items()}, folder / "outputs.safetensors")
+    write_bytes(folder / "outputs.safetensors", save({name: torch.stack(values) for name, values in outputs.items()}))
 
 
 def _cut(image: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-RANGE = (0.05, 20.0)
+RANGE = (0.01, 100.0)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
@@ -26,7 +26,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
         labels: [N], class indices.
 
     Returns:
-        Between 0.05 and 20; 1 where there is nothing to fit on.
+        Between 0.01 and 100; 1 where there is nothing to fit on.
 
     Raises:
         ValueError: If a logit is not finite.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -65,7 +65,7 @@ class Contract(_Part):
     `run` where it was made (free-form, not part of the identity), `identity` the artifact's own digest.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     objective: dict[str, Any]
     classes: tuple[str, ...]
     attributes: dict[str, tuple[str, ...]]

@@ -1,14 +1,15 @@
-"""An artifact's model file over many images: decoded and preprocessed in threads, judged in batches."""
+"""An artifact's model file over many images, batch by batch on every core."""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from evensight.runtime.decode import DecodeError, decode
 Source = bytes | Path | NDArray[np.uint8]
 Load = Callable[[int], Tensor]
 Progress = Callable[[str, int, int], None]
+Result = TypeVar("Result")
 
 BATCH_SIZE = 256
 
@@ -84,62 +86,71 @@ class Batch:
     probs: Tensor
 
 
-def stream(
+def judged(
     served: Served,
     load: Load,
     count: int,
+    work: Callable[[Batch], Result],
     errors: dict[int, str],
     batch_size: int = BATCH_SIZE,
     progress: Progress = silent,
     what: str = "judging images",
-) -> Iterator[Batch]:
-    """Judges images 0 to `count` - 1 in order; the next two batches are decoded meanwhile.
+) -> Iterator[Result]:
+    """Judges images 0 to `count` - 1 and yields what `work` makes of each batch, in order.
+
+    Every core takes a batch from the file to the end with a torch of one thread: the cores share nothing and wait for
+    nothing, and what is computed does not depend on their number.
 
     Args:
         served: The model.
         load: From a position to decoded pixels, uint8 [3, H, W]; raises `DecodeError`, OSError or `UserError`.
         count: Of images.
+        work: What to do with a batch; called in several threads.
         errors: Receives, by position, `"code: what is wrong"` of each image that could not be loaded.
         batch_size: Images a call of the model.
         progress: Told of the images done.
         what: The name of its bar.
     """
 
-    def prepare(position: int) -> Tensor | str:
+    def done(first: int) -> tuple[dict[int, str], Result | None]:
+        failed: dict[int, str] = {}
+        batch = _batch(served, load, range(first, min(first + batch_size, count)), failed)
+        return failed, None if batch is None else work(batch)
+
+    num_threads = len(os.sched_getaffinity(0))
+    ahead: deque[tuple[int, Future[tuple[dict[int, str], Result | None]]]] = deque()
+    pool = ThreadPoolExecutor(num_threads, "judge", initializer=one_torch_thread)
+    try:
+        starts = iter(range(0, count, batch_size))
+        while True:
+            ahead.extend(
+                (first, pool.submit(done, first)) for first in itertools.islice(starts, 2 * num_threads - len(ahead))
+            )
+            if not ahead:
+                return
+            first, future = ahead.popleft()
+            failed, result = future.result()
+            errors |= failed
+            progress(what, min(first + batch_size, count), count)
+            if result is not None:
+                yield result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batch(served: Served, load: Load, positions: Iterable[int], failed: dict[int, str]) -> Batch | None:
+    images: dict[int, Tensor] = {}
+    for position in positions:
         try:
-            return served.preprocess(load(position))
+            images[position] = served.preprocess(load(position))
         except DecodeError as error:
-            return f"{error.code}: {error}"
+            failed[position] = f"{error.code}: {error}"
         except (OSError, UserError) as error:
-            return f"unreadable: {error}"
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "judge", initializer=one_torch_thread) as pool:
-        ahead: deque[tuple[int, list[Future[Tensor | str]]]] = deque()
-        for start in range(0, count, batch_size):
-            ahead.append((start, [pool.submit(prepare, i) for i in range(start, min(start + batch_size, count))]))
-            if len(ahead) == 3:
-                yield from _judged(served, *ahead.popleft(), errors)
-                progress(what, start - batch_size, count)
-        for first, futures in ahead:
-            yield from _judged(served, first, futures, errors)
-        progress(what, count, count)
-
-
-def _judged(
-    served: Served, first: int, futures: Sequence[Future[Tensor | str]], errors: dict[int, str]
-) -> Iterator[Batch]:
-    positions: list[int] = []
-    images: list[Tensor] = []
-    for position, future in enumerate(futures, start=first):
-        found = future.result()
-        if isinstance(found, str):
-            errors[position] = found
-        else:
-            positions.append(position)
-            images.append(found)
-    if images:
-        stacked = torch.stack(images)
-        yield Batch(np.array(positions, dtype=np.int64), stacked, served.probabilities(stacked))
+            failed[position] = f"unreadable: {error}"
+    if not images:
+        return None
+    stacked = torch.stack(list(images.values()))
+    return Batch(np.array(list(images), dtype=np.int64), stacked, served.probabilities(stacked))
 
 
 def decoded(source: Source, max_pixels: int) -> Tensor:

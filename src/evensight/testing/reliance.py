@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from evensight.cues import Cue, build_cue
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank, Outcome, measure
 from evensight.records.artifact import Artifact
-from evensight.testing.predictions import BATCH_SIZE, Progress, Served, Source, from_sources, silent, stream
+from evensight.testing.predictions import BATCH_SIZE, Batch, Progress, Served, Source, from_sources, judged, silent
 
 log = logging.getLogger(__name__)
 
@@ -84,18 +85,20 @@ def reliance_of(
     """
     served, tools = Served(artifact), instruments(artifact)
     errors: dict[int, str] = {}
-    batches = stream(served, from_sources(images, served.max_pixels), len(images), errors, batch_size, progress)
-    parts = [measured(served, tools, batch.images, batch.probs.argmax(dim=1)) for batch in batches]
+    load = from_sources(images, served.max_pixels)
+    work = partial(measured, served, tools)
+    parts = list(judged(served, load, len(images), work, errors, batch_size, progress, "measuring reliance"))
     for position, error in errors.items():
         log.warning("image %d left out of reliance: %s", position, error)
     return joined(tools, parts)
 
 
-def measured(served: Served, tools: Instruments, images: Tensor, predictions: Tensor) -> Outcomes:
-    """Measures one batch of preprocessed images, uint8 [B, 3, S, S]; draws are keyed by the image, not by the batch."""
+def measured(served: Served, tools: Instruments, batch: Batch) -> Outcomes:
+    """Measures one batch; draws are keyed by the image, not by the batch."""
+    predictions = batch.probs.argmax(dim=1)
     with torch.inference_mode():
         return {
-            cue.name: measure(served.classes, images, predictions, tools.bank, cue, tools.seed)
+            cue.name: measure(served.classes, batch.images, predictions, tools.bank, cue, tools.seed)
             for cue in tools.cues
             if cue.operators
         }
@@ -113,11 +116,13 @@ def joined(tools: Instruments, parts: Sequence[Outcomes]) -> Outcomes:
     }
 
 
-def rivals(tools: Instruments, images: Tensor) -> dict[str, NDArray[np.int64]]:
-    """Returns, by cue, the class that its probe gives each preprocessed image, [B]."""
+def rivals(tools: Instruments, batch: Batch) -> dict[str, NDArray[np.int64]]:
+    """Returns, by cue, the class that its probe gives each image, [B]."""
     cues = {cue.name: cue for cue in tools.cues}
     with torch.inference_mode():
-        return {name: probe.predict(cues[name].describe(images, {})).numpy() for name, probe in tools.probes.items()}
+        return {
+            name: probe.predict(cues[name].describe(batch.images, {})).numpy() for name, probe in tools.probes.items()
+        }
 
 
 def _chained(parts: Sequence[Outcome]) -> Outcome:

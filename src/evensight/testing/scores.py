@@ -16,7 +16,7 @@ from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
 from evensight.objective.evidence import Counts, Evidence, Paired
 from evensight.records.contract import Contract
-from evensight.testing.predictions import BATCH_SIZE, Progress, Served, from_rows, silent, stream
+from evensight.testing.predictions import BATCH_SIZE, Batch, Progress, Served, from_rows, judged, silent
 from evensight.testing.reliance import Instruments, Outcomes, joined, measured, rivals
 
 Ints = NDArray[np.int64]
@@ -66,25 +66,23 @@ def score(
     """Runs a split through the model once: probabilities, reliance on every cue, what every probe says."""
     rows = manifest.split(split).to_dicts()
     errors: dict[int, str] = {}
-    known: list[Ints] = []
-    probs: list[NDArray[np.float32]] = []
-    parts: list[Outcomes] = []
-    said: list[dict[str, Ints]] = []
     load = from_rows(manifest, rows, served.max_pixels)
-    for batch in stream(served, load, len(rows), errors, batch_size, progress, f"judging {split}"):
-        known.append(batch.positions)
-        probs.append(batch.probs.numpy())
-        parts.append(measured(served, tools, batch.images, batch.probs.argmax(dim=1)))
-        said.append(rivals(tools, batch.images))
-    positions = np.concatenate(known) if known else np.zeros(0, np.int64)
+
+    def work(batch: Batch) -> tuple[Ints, NDArray[np.float32], Outcomes, dict[str, Ints]]:
+        return batch.positions, batch.probs.numpy(), measured(served, tools, batch), rivals(tools, batch)
+
+    parts = list(judged(served, load, len(rows), work, errors, batch_size, progress, f"judging {split}"))
+    positions = np.concatenate([np.zeros(0, np.int64), *(known for known, _, _, _ in parts)])
+    probs = np.concatenate([np.zeros((0, served.num_classes), np.float32), *(found for _, found, _, _ in parts)])
+    said = [by_cue for _, _, _, by_cue in parts]
     by_rival = {name: np.concatenate([part[name] for part in said]) for name in (said[0] if said else {})}
     return Scores(
         rows=rows,
         labels=manifest.labels(split),
         attributes=manifest.attributes(split),
         known=positions,
-        probs=np.concatenate(probs) if probs else np.zeros((0, served.num_classes), np.float32),
-        outcomes=joined(tools, parts),
+        probs=probs,
+        outcomes=joined(tools, [outcomes for _, _, outcomes, _ in parts]),
         rivals={MAJORITY: np.full(len(positions), majority_class, np.int64), **by_rival},
         errors=errors,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
-from evensight.testing.predictions import Progress, Served, silent, stream
+from evensight.testing.predictions import Batch, Progress, Served, judged, silent
 from evensight.testing.reliance import Instruments
 from evensight.testing.scores import Scores
 
@@ -97,11 +97,12 @@ def _judged(
         pixels = reader.redraw(scores.rows[int(scores.known[place])], attribute, str(levels[place]))
         return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
-    drawn: list[NDArray[np.int64]] = []
-    prediction: list[NDArray[np.int64]] = []
-    for batch in stream(served, load, len(known), {}, progress=progress, what=f"redrawing {attribute}"):
-        drawn.append(np.array([known[number] for number in batch.positions], dtype=np.int64))
-        prediction.append(batch.probs.argmax(dim=1).numpy())
-    places = np.concatenate(drawn) if drawn else np.zeros(0, np.int64)
-    decided = np.concatenate(prediction) if prediction else np.zeros(0, np.int64)
+    def decisions(batch: Batch) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = batch.probs.argmax(dim=1).numpy()
+        return found
+
+    failed: dict[int, str] = {}  # a reader that cannot redraw this attribute or image
+    batches = judged(served, load, len(known), decisions, failed, progress=progress, what=f"redrawing {attribute}")
+    decided = np.concatenate([np.zeros(0, np.int64), *batches])
+    places = np.array([place for number, place in enumerate(known) if number not in failed], dtype=np.int64)
     return Truth(places, decided, decided == donor_class.numpy()[places])
