@@ -42,6 +42,17 @@ def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return state >> 1
 
 
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seeds the generators of the CPU and of one device.
+
+    `torch.manual_seed` seeds those of all kinds of devices: where CUDA has not been started it formats a stack trace
+    for each call and keeps it, which costs more than a step of a small network.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def join_views(batch: Batch, views: Sequence[Tensor]) -> Batch:
     """Returns a batch of all views, one after the other; everything else is repeated for each view."""
     if len(views) == 1:
@@ -92,6 +103,7 @@ class Classifier(lightning.LightningModule):
             kind = names.resolve(names.METHODS, "method.name", method["name"])
             self.method: Method = kind(options, self.task, DataFacts(**facts))
         self.phase = Phase("fit")
+        self.num_epochs: int | None = None  # of all phases together; the trainer knows those of one
         self.phase_state: dict[str, Any] = {}  # what a checkpoint keeps of the phase; see phases.py
         self._train_sums = torch.zeros(4, dtype=torch.float64)  # loss x images, images, hits, images with a decision
         self._validation_sums = torch.zeros(2, dtype=torch.float64)  # loss x images, images
@@ -111,7 +123,7 @@ class Classifier(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the method's loss of a batch."""
         if self.seed is not None:
-            torch.manual_seed(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+            seed_device(step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank), self.device)
         batch = join_views(batch, self.method.views(batch))
         loss = self.method.loss(self.network, batch)
         with torch.no_grad():

@@ -64,6 +64,7 @@ def fit(
         KeyboardInterrupt: If the user ended it; Lightning's own is an exit with status 1.
     """
     phases = planned(classifier.method.phases(), trainer.max_epochs)
+    classifier.num_epochs = trainer.max_epochs
     saved = read_checkpoint(resume)["phase"] if resume is not None else None
     for number in range(saved["number"] if saved else 0, len(phases)):
         phase = phases[number]

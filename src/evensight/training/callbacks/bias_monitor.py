@@ -118,7 +118,7 @@ class BiasMonitor(Callback):
         by_attribute: Mapping[str, NDArray[np.int64]],
         evidence: Evidence,
     ) -> None:
-        epochs = max(1, trainer.max_epochs or 1)
+        epochs = max(1, getattr(trainer.lightning_module, "num_epochs", None) or trainer.max_epochs or 1)
         level, epoch = (1 - self.confidence) / epochs, trainer.current_epoch
         behind = parts_behind(overall, by_attribute, self.classes, self.levels, level)
         self._say(f"epoch {epoch + 1}: significantly behind the rest: ", behind)

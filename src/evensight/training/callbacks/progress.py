@@ -45,6 +45,11 @@ def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str
     return "  ".join(parts)
 
 
+def num_epochs(trainer: lightning.Trainer) -> int:
+    """Returns the epochs of the whole fit, 0 or -1 where it has no number."""
+    return getattr(trainer.lightning_module, "num_epochs", None) or trainer.max_epochs or 0
+
+
 class Progress(Callback):
     """Shows the fit. Runs at each step (a comparison of times; five drawings a second) and at the end of an epoch.
 
@@ -65,7 +70,7 @@ class Progress(Callback):
         if self._bar is None:
             self._bar = _bar()
             self._bar.start()
-        last = trainer.max_epochs or 0
+        last = num_epochs(trainer)
         name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
         self._task = self._bar.add_task(name, total=trainer.num_training_batches)
 
@@ -83,7 +88,7 @@ class Progress(Callback):
             return
         if self._bar is not None:
             self._bar.remove_task(self._task)
-        log.info(epoch_line(trainer.current_epoch, trainer.max_epochs or 0, self.metrics.record.metrics))
+        log.info(epoch_line(trainer.current_epoch, num_epochs(trainer), self.metrics.record.metrics))
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Takes the bar away."""
