@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import made_artifact
 import pytest
 
+import made_artifact
 from evensight.records.artifact import Artifact
 
 

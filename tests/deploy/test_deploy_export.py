@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import made_artifact
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import made_artifact
 from evensight.deploy import export as exporting
 from evensight.deploy.export import export
 from evensight.errors import RunError, UserError

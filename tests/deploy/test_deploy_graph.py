@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import made_artifact
 import pytest
 import torch
 from torch import Tensor, nn
 
+import made_artifact
 from evensight.deploy.graph import ServedModel, build, compile_program, compile_script
 from evensight.deploy.parity import cases, check_files, compare, reference
 from evensight.errors import RunError
@@ -31,13 +31,17 @@ class Unscriptable(nn.Module):
 
 
 @pytest.mark.parametrize("backbone", [made_artifact.MeanColour(), Unscriptable()])
-def test_compiled_forms_answer_as_the_network(tmp_path: Path, backbone: nn.Module) -> None:
+def test_compiled_forms_answer_as_the_network(
+    tmp_path: Path, backbone: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     trained = made_artifact.network(backbone)
     served, _ = build(trained, made_artifact.SPEC, TEMPERATURE, images())
     script.save(compile_script(served, made_artifact.SPEC.size), tmp_path / "model.ts")
     torch.export.save(compile_program(served, made_artifact.SPEC.size), tmp_path / "model.pt2")
     answer = reference(trained, made_artifact.SPEC, TEMPERATURE)
     assert check_files(tmp_path / "model.ts", tmp_path / "model.pt2", answer, images()) <= 1e-6
+    assert ("it is traced" in caplog.text) == isinstance(backbone, Unscriptable)
 
 
 def test_probabilities_are_those_of_the_network_at_the_temperature() -> None:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import made_artifact
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import made_artifact
 from evensight.errors import UserError
 from evensight.records.artifact import Artifact, digest_tensors, identity_of, write_sums
 from evensight.records.contract import Contract, parse
