@@ -61,14 +61,17 @@ def number(value: float | None) -> str:
         return "-"
     if abs(value) > 1.0:
         return f"{value:,.0f}"
-    return f"{value:.3f}".replace("0.", ".", 1)
+    return f"{round(value, 3) + 0.0:.3f}".replace("0.", ".", 1)
 
 
 def _headline(found: list[tuple[str, dict[str, Any]]]) -> str:
     stage, last = found[-1]
     line = f"{stage}: {last['verdict']}"
     others = [f"{name}: {verdict['verdict']}" for name, verdict in found[:-1]]
-    notes = [*others, "seen once, not sealed" if not last.get("sealed", True) and stage == "test" else ""]
+    notes = [
+        *others,
+        "not sealed: its openings are not counted" if not last.get("sealed", True) and stage == "test" else "",
+    ]
     shown = "; ".join(note for note in notes if note)
     return f"{line}  ({shown})" if shown else line
 
@@ -84,18 +87,17 @@ def _rows(verdict: dict[str, Any], room: int) -> list[str]:
 
 
 def _label(row: dict[str, Any]) -> str:
-    worst = row.get("worst")
-    return f"{row['label']} [{worst}]" if worst and worst not in ("overall", row["label"]) else str(row["label"])
+    return f"{row['label']} [{row['worst']}]" if len(row["comparisons"]) > 1 else str(row["label"])
 
 
 def _row(row: dict[str, Any], width: int) -> str:
     sign = ">=" if row["direction"] == "at_least" else "<="
     bound = f"{sign} {number(row['bound'])}" if row["bound"] is not None else "shown"
-    span = f"{number(row['low'])} to {number(row['high'])}" if row["low"] is not None else "-"
-    n = f"n {row['n']:,}" if row["n"] else "n 0"
+    exact = row["low"] is None or row["low"] == row["high"]
+    span = "" if exact else f"{number(row['low'])} to {number(row['high'])}"
+    n = "" if exact and row["estimate"] is not None else f"n {row['n']:,}"
     return (
-        f"  {row['verdict'] or '':<12}  {_label(row):<{width}}  {number(row['estimate']):>7}  "
-        f"{span:<14}  {n:<8}  {bound}"
+        f"  {row['verdict'] or '':<12}  {_label(row):<{width}}  {number(row['estimate']):>7}  {span:<14}  {n:<8}  {bound}"
     ).rstrip()
 
 

@@ -1,0 +1,66 @@
+"""The last lines of a run: at most 15, the worst first, and the sentence about what decides."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evensight.report.summary import number, standing_out, summary
+
+
+def row(label: str, verdict: str | None, estimate: float | None = 0.5) -> dict[str, Any]:
+    return {
+        "label": label, "verdict": verdict, "estimate": estimate, "low": 0.4, "high": 0.6, "n": 100, "bound": 0.9,
+        "direction": "at_least", "worst": "red", "comparisons": [{"name": "red"}, {"name": "blue"}],
+    }  # fmt: skip
+
+
+def decided(share: float, low: float) -> dict[str, Any]:
+    return {
+        "decided_by": [{"attribute": "colour", "share": share, "low": low, "high": 0.8, "n": 5264, "chance": 0.125}]
+    }
+
+
+def write(folder: Path, stage: str, rows: list[dict[str, Any]], extra: dict[str, Any]) -> None:
+    (folder / "verdicts").mkdir(exist_ok=True)
+    verdict = {"verdict": "FAIL", "sealed": False, "requirements": rows, "extra": extra}
+    (folder / "verdicts" / f"{stage}.json").write_text(json.dumps(verdict), encoding="utf-8")
+
+
+def test_at_most_15_lines_and_no_fail_is_hidden(tmp_path: Path) -> None:
+    rows = [row(f"r{i}", "PASS") for i in range(20)] + [row("broken", "FAIL")]
+    write(tmp_path, "validation", rows, {})
+    write(tmp_path, "test", rows, decided(0.73, 0.7))
+    lines = summary(tmp_path).splitlines()
+    assert len(lines) <= 15
+    assert lines[0].startswith("test: FAIL")
+    assert "validation: FAIL" in lines[0]
+    assert any("broken" in line for line in lines)
+    assert any("more in the report" in line for line in lines)
+
+
+def test_what_decides_is_named_with_its_interval() -> None:
+    text = standing_out({"requirements": [], "extra": decided(0.731, 0.7)})
+    assert text.startswith("the model decides 73 % of the conflicting images by their colour")
+    assert "70 % to 80 %" in text
+    assert "5,264" in text
+
+
+def test_chance_is_not_called_a_decision() -> None:
+    """A model that guesses gives an eighth of the conflicting images the class of their colour."""
+    assert standing_out({"requirements": [row("accuracy", "PASS")], "extra": decided(0.13, 0.12)}) == ""
+
+
+def test_without_verdicts_it_says_so(tmp_path: Path) -> None:
+    assert "export=false" in summary(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.9731, ".973"), (1.0, "1.000"), (-0.00004, ".000"), (-0.02, "-.020"), (506085, "506,085"), (None, "-")],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
