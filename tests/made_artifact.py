@@ -7,8 +7,10 @@ In training and validation label and colour agree; in the test split each label 
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,4 +160,6 @@ def make(folder: Path, broken: int | None = None) -> Made:
 @functools.cache
 def shared() -> Made:
     """One artifact for all tests that only read it."""
-    return make(Path(tempfile.mkdtemp(prefix="made_artifact_")))
+    folder = Path(tempfile.mkdtemp(prefix="made_artifact_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return make(folder)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import made_artifact
+from evensight.config import ModelConfig
 from evensight.deploy.graph import ServedModel, build, compile_program, compile_script
 from evensight.deploy.parity import cases, check_files, compare, reference
 from evensight.errors import RunError
+from evensight.models.backbones import build_network
 from evensight.runtime import script
 
 TEMPERATURE = 1.7
@@ -42,6 +44,18 @@ def test_compiled_forms_answer_as_the_network(
     answer = reference(trained, made_artifact.SPEC, TEMPERATURE)
     assert check_files(tmp_path / "model.ts", tmp_path / "model.pt2", answer, images()) <= 1e-6
     assert ("it is traced" in caplog.text) == isinstance(backbone, Unscriptable)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small_cnn", "timm/mobilenetv3_small_050", "torchvision/shufflenet_v2_x0_5"])
+def test_backbones_compile(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    trained, spec = build_network(ModelConfig(backbone=name, size=64), num_classes=5)
+    served, _ = build(trained.eval(), spec, TEMPERATURE, images())
+    script.save(compile_script(served, spec.size), tmp_path / "model.ts")
+    torch.export.save(compile_program(served, spec.size), tmp_path / "model.pt2")
+    answer = reference(trained, spec, TEMPERATURE)
+    assert check_files(tmp_path / "model.ts", tmp_path / "model.pt2", answer, images()) <= 1e-5
 
 
 def test_probabilities_are_those_of_the_network_at_the_temperature() -> None:

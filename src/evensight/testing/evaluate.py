@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -86,12 +88,6 @@ def evaluate(
     truths: dict[str, Truth] = {}
     if isinstance(reader, Redraws) and manifest.digests.content == contract.data.content:
         truths = redrawn(served, tools, manifest, scores, reader, progress)
-
-    written = table(scores, contract)
-    written = written.with_columns([column for cue, truth in truths.items() for column in truth.columns(cue, scores)])
-    with files.replaced(run.predictions / f"{stage}.parquet") as temporary:
-        written.write_parquet(temporary)
-    write_pictures(run.pictures / stage, served, tools, manifest, scores)
     verdict = verdicts.verdict_file(
         objective,
         stage,
@@ -102,11 +98,21 @@ def evaluate(
         sealed=manifest.sealed,
         openings=openings,
     )
+    written = _write_table(run.predictions / f"{stage}.parquet", scores, truths, contract)
+    write_pictures(run.pictures / stage, served, tools, manifest, scores)
     verdicts.write(run.verdicts / f"{stage}.json", verdict)
     if stage == "test":
         artifact.attach("verdict_test", verdict.model_dump(mode="json"))
     log.info("%s: %s (%d images, %.1f s)", stage, verdict.verdict, len(scores.known), time.perf_counter() - started)
     return Evaluation(verdict, found, written)
+
+
+def _write_table(path: Path, scores: Scores, truths: Mapping[str, Truth], contract: Contract) -> pl.DataFrame:
+    columns = [column for cue, truth in truths.items() for column in truth.columns(cue, scores)]
+    written = table(scores, contract).with_columns(columns)
+    with files.replaced(path) as temporary:
+        written.write_parquet(temporary)
+    return written
 
 
 def _check_names(contract: Contract, manifest: Manifest) -> None:
@@ -132,7 +138,7 @@ def _name_failures(scores: Scores, split: str) -> None:
 
 
 def _extra(
-    scores: Scores, found: Evidence, truths: dict[str, Truth], objective: Objective, contract: Contract
+    scores: Scores, found: Evidence, truths: Mapping[str, Truth], objective: Objective, contract: Contract
 ) -> dict[str, Any]:
     """Figures that no requirement speaks of: failed images, what decides conflicting images, the truth by redrawing."""
     assert found.counts is not None

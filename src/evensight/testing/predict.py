@@ -60,7 +60,7 @@ def found_images(data: str) -> list[Path]:
         UserError: If something named is not there, or a folder holds no image.
     """
     whole = Path(data)
-    named = [whole] if whole.exists() else [Path(part.strip()) for part in data.split(",") if part.strip()]
+    named = [whole] if _is_there(whole) else [Path(part.strip()) for part in data.split(",") if part.strip()]
     paths: list[Path] = []
     for path in named:
         if path.is_file():
@@ -77,3 +77,10 @@ def found_images(data: str) -> list[Path]:
     if not paths:
         raise UserError("data: is empty; allowed: an image, a folder of images, or several with commas.")
     return paths
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # many names with commas are too long for one
+        return False
