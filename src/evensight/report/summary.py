@@ -96,9 +96,8 @@ def _row(row: dict[str, Any], width: int) -> str:
     exact = row["low"] is None or row["low"] == row["high"]
     span = "" if exact else f"{number(row['low'])} to {number(row['high'])}"
     n = "" if exact and row["estimate"] is not None else f"n {row['n']:,}"
-    return (
-        f"  {row['verdict'] or '':<12}  {_label(row):<{width}}  {number(row['estimate']):>7}  {span:<14}  {n:<8}  {bound}"
-    ).rstrip()
+    columns = (f"{row['verdict'] or '':<12}", f"{_label(row):<{width}}", f"{number(row['estimate']):>7}")
+    return "  " + "  ".join((*columns, f"{span:<14}", f"{n:<8}", bound)).rstrip()
 
 
 def _next(run_folder: Path, stage: str, verdict: dict[str, Any]) -> str:
