@@ -80,7 +80,7 @@ def test_a_series_skips_epochs_that_did_not_measure_it():
     assert part is not None and [point.epoch for point in part.points] == [2, 4, 6]
     assert series(epochs, "y", "y", "one") is None
     assert line_chart("empty", [None], 6) is None
-    chart = line_chart("x", [part], 6, [(0.9, "bound", "required")])
+    chart = line_chart("x", [part], 6, [(0.9, "required")])
     assert chart is not None
     xs = [x for x, _, _ in chart.lines[0].dots]
     assert xs == sorted(xs) and np.allclose(np.diff(xs), np.diff(xs)[0])

@@ -35,6 +35,7 @@ class DonorBank:
     labels: Tensor
     rows: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    _described: dict[tuple[str, int], tuple[Tensor, Scale]] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return int(self.labels.size(0))
@@ -97,8 +98,18 @@ class Scale:
         return ((features.double() - self.mean) / self.spread * 256.0).round().clamp(-1e6, 1e6).long()
 
 
-def described(bank: DonorBank, cue: Cue, batch_size: int = 256) -> tuple[Tensor, Scale]:
-    """Returns the donors' features in whole steps, int64 `[M, F]`, and the scale they are compared on."""
+def described(bank: DonorBank, cue: Cue) -> tuple[Tensor, Scale]:
+    """Returns the donors' features in whole steps, int64 `[M, F]`, and the scale they are compared on.
+
+    Computed once for each cue of a bank: images are often measured batch by batch.
+    """
+    key = (cue.name, cue.version)
+    if key not in bank._described:
+        bank._described[key] = _describe(bank, cue)
+    return bank._described[key]
+
+
+def _describe(bank: DonorBank, cue: Cue, batch_size: int = 256) -> tuple[Tensor, Scale]:
     parts = []
     for start in range(0, len(bank), batch_size):
         chosen = slice(start, start + batch_size)

@@ -92,13 +92,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of lines: tick marks, lines, and horizontal rules (a bound, what chance alone gives)."""
+    """A chart of lines: tick marks, lines, and horizontal rules (the bounds of requirements)."""
 
     title: str
     lines: list[Line]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    rules: list[tuple[float, str, str]] = field(default_factory=list)  # y, style, what it says
+    rules: list[tuple[float, str]] = field(default_factory=list)  # y, what it says
     note: str = ""
 
 
@@ -117,7 +117,7 @@ def line_chart(
     title: str,
     parts: Iterable[Series | None],
     num_epochs: int,
-    rules: Sequence[tuple[float, str, str]] = (),
+    rules: Sequence[tuple[float, str]] = (),
     rate: bool = True,
     note: str = "",
 ) -> Chart | None:
@@ -127,7 +127,7 @@ def line_chart(
         title: Of the chart.
         parts: The series; None are left out.
         num_epochs: Length of the epoch axis.
-        rules: (value, style, words) of horizontal rules.
+        rules: (value, words) of horizontal rules.
         rate: Whether the values are rates: the axis then ends at 1 and shows no more than it needs.
         note: A line under the chart.
     """
@@ -135,7 +135,7 @@ def line_chart(
     if not known:
         return None
     values = [end for part in known for point in part.points for end in (point.value, point.low, point.high)]
-    axis = scale([*values, *(value for value, _, _ in rules)], most=1.0 if rate else math.inf)
+    axis = scale([*values, *(value for value, _ in rules)], most=1.0 if rate else math.inf)
 
     def x(epoch: float) -> float:
         return round(LEFT + (RIGHT - LEFT) * (0.5 if num_epochs == 1 else (epoch - 1) / (num_epochs - 1)), 2)
@@ -148,7 +148,7 @@ def line_chart(
         [_line(part, x, y) for part in known],
         [(x(epoch), str(epoch)) for epoch in _epoch_ticks(num_epochs)],
         [(y(tick), number(tick)) for tick in axis.ticks],
-        [(y(value), style, words) for value, style, words in rules],
+        [(y(value), words) for value, words in rules],
         note,
     )
 

@@ -24,8 +24,10 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         UserError: If `run_folder` is no run folder.
     """
-    content = page(read_folder(Path(run_folder)))
-    path = Path(run_folder) / "report.html"
+    # Resolved, so that a page written through `latest` has the run's own name.
+    folder = Path(run_folder).resolve()
+    content = page(read_folder(folder))
+    path = folder / "report.html"
     write_text(path, render("report.html", content))
     return path
 

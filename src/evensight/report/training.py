@@ -6,7 +6,7 @@ from evensight.objective.verdict_file import RequirementRecord
 from evensight.report.charts import Chart, Series, line_chart, series
 from evensight.report.folder import RunFiles
 
-Rule = tuple[float, str, str]
+Rule = tuple[float, str]
 
 
 def curves(run: RunFiles) -> list[Chart]:
@@ -92,7 +92,7 @@ def _bound(run: RunFiles, metric: str, scope: str, **parameters: str) -> list[Ru
         named = all(row.parameters.get(key) == value for key, value in parameters.items())
         if row.metric == metric and row.scope == scope and named and row.bound is not None:
             sign = "≥" if row.direction == "at_least" else "≤"
-            return [(row.bound, "bound", f"required {sign} {row.bound:g}")]
+            return [(row.bound, f"{row.label} {sign} {row.bound:g}")]
     return []
 
 
