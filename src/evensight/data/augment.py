@@ -7,6 +7,7 @@ are set before each image from (seed, epoch, index): the same image gets the sam
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import threading
@@ -27,8 +28,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 CROP_TRIES = 10
 NUM_CROP_DRAWS = 2 * CROP_TRIES + 2
-# Streams of draws of one key that must not meet.
-_CROP, _TRANSFORMS = 1, 2
+_CROP = 1  # its stream of draws; noise has 0
 
 
 class Crop(NamedTuple):
@@ -117,7 +117,7 @@ class Augment:
         _check_range("augment.crop_ratio", config.crop_ratio, float("inf"))
         self.random_crop = list(config.crop_scale) != [1.0, 1.0]
         self._local = threading.local()
-        self._compose()
+        self._first = self._build()
 
     def crop(self, key: np.uint64, height: int, width: int) -> Crop:
         """Draws the crop of an image."""
@@ -149,8 +149,7 @@ class Augment:
         if self.boxes:
             given["bboxes"] = np.zeros((0, 4), np.float32) if box is None or not box.any() else box[None]
         compose = self._compose()
-        state = int(_mix(np.array([key], np.uint64) + np.uint64(_TRANSFORMS))[0])
-        compose.set_random_state(np.random.default_rng(state), random.Random(state))
+        compose.set_random_state(np.random.default_rng(int(key)), random.Random(int(key)))
         result = compose(**given)
         image = result["image"]
         if image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
@@ -166,7 +165,7 @@ class Augment:
     def _compose(self) -> Any:
         """Returns this thread's own `Compose`: one that threads share is not reproducible."""
         if not hasattr(self._local, "compose"):
-            self._local.compose = self._build()
+            self._local.compose = copy.deepcopy(self._first)
         return self._local.compose
 
     def _build(self) -> Any:

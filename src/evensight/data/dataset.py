@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from evensight.config import AugmentConfig
-from evensight.data.augment import Augment, sample_keys, uniforms
+from evensight.data.augment import Augment, Crop, sample_keys, uniforms
 from evensight.data.manifest import Manifest
 from evensight.data.originals import Originals, Pixels, to_crop
 from evensight.errors import UserError, unknown
@@ -176,15 +176,18 @@ class ImageDataset:
             original = self.originals.original(position)
             crop = self.augment.crop(key, *original.shape[:2])
             pixels = to_crop(original, *crop, size)
-            window = (crop.left, crop.top, crop.width, crop.height)
         else:
+            crop = None
             pixels = self.originals.square(position)
-            height, width = self.sizes[position].tolist()
-            side = self.preprocess.side(height, width)
-            window = ((width - side) // 2, (height - side) // 2, side, side)
         if self._boxes is None:
             return pixels, None
-        return pixels, box_in(self._boxes[position], window, size)
+        crop = crop or self._centre(position)
+        return pixels, box_in(self._boxes[position], (crop.left, crop.top, crop.width, crop.height), size)
+
+    def _centre(self, position: int) -> Crop:
+        height, width = self.sizes[position].tolist()
+        side = self.preprocess.side(height, width)
+        return Crop((height - side) // 2, (width - side) // 2, side, side)
 
     def _failed(self, position: int, error: Exception) -> None:
         with self._lock:
