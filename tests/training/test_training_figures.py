@@ -56,7 +56,7 @@ def test_classes_equal_scikit_learn(record: Record, images: dict[str, np.ndarray
 
 def test_groups_equal_numpy(record: Record, images: dict[str, np.ndarray]) -> None:
     right = images["labels"] == images["preds"]
-    colour, site = images["attributes"].T
+    colour, _ = images["attributes"].T
     assert record.metrics["val/accuracy"] == pytest.approx(right.mean())
     groups = {name: right[colour == i].mean() for i, name in enumerate(("red", "green"))}
     for name, accuracy in groups.items():
@@ -114,7 +114,9 @@ def test_a_broken_group_is_named_and_even_ones_are_not() -> None:
 
 
 def test_nothing_is_said_of_no_image() -> None:
-    empty = figures(np.zeros((2, 2), int), {"a": np.zeros((2, 2, 2), int)}, ("x", "y"), {"a": ("p", "q")}, {"a": (0, 1)})
+    empty = figures(
+        np.zeros((2, 2), int), {"a": np.zeros((2, 2, 2), int)}, ("x", "y"), {"a": ("p", "q")}, {"a": (0, 1)}
+    )
     assert empty.metrics == empty.intervals == empty.floors == {}
     assert conflicting_counts(np.zeros((2, 2, 2), int), (0, 1)) == (0, 0)
 

@@ -46,7 +46,11 @@ def test_result_is_the_best_network_and_agrees_with_its_figures(shared_fit: Fitt
 
 def test_best_is_read_back_from_the_folder(shared_fit: Fitted) -> None:
     again = room.load_best(shared_fit.config, shared_fit.run, shared_fit.manifest, shared_fit.objective)
-    assert (again.best_epoch, again.metrics, again.seconds) == (shared_fit.result.best_epoch, shared_fit.result.metrics, 0)
+    assert (again.best_epoch, again.metrics, again.seconds) == (
+        shared_fit.result.best_epoch,
+        shared_fit.result.metrics,
+        0,
+    )
     for name, value in shared_fit.result.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name])
     assert torch.equal(again.bank.images, shared_fit.result.bank.images)

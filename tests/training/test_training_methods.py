@@ -72,7 +72,9 @@ def test_views_are_trained_on_together() -> None:
 
 
 def test_every_step_has_a_seed_of_its_own() -> None:
-    seeds = {step_seed(seed, epoch, n, rank) for seed in (0, 1) for epoch in range(9) for n in range(40) for rank in (0, 1)}
+    seeds = {
+        step_seed(seed, epoch, n, rank) for seed in (0, 1) for epoch in range(9) for n in range(40) for rank in (0, 1)
+    }
     assert len(seeds) == 2 * 9 * 40 * 2
     assert all(0 <= seed < 2**63 for seed in seeds)
     seed_device(7, torch.device("cpu"))

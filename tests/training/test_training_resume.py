@@ -20,7 +20,7 @@ from evensight.training.checkpoint import read_checkpoint
 OVERRIDES = ("trainer.max_epochs=3", "model.drop_rate=0.3", "ema.enabled=true", "trainer.accumulate_grad_batches=2")
 
 
-class Killed(RuntimeError):
+class KilledError(RuntimeError):
     pass
 
 
@@ -32,7 +32,7 @@ class KillAfter(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.current_epoch == self.epoch and batch_idx == 1:
-            raise Killed
+            raise KilledError
 
 
 def tensors(value: Any) -> dict[str, torch.Tensor]:
@@ -60,7 +60,7 @@ def resumed(place: Workplace, monkeypatch: pytest.MonkeyPatch, killed_in: int, *
 
     with monkeypatch.context() as patch:
         patch.setattr(room, "user_callbacks", with_killer)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             room.train(config, run, place.manifest, place.objective)
     # The crash left a line that the checkpoint does not know of.
     with run.metrics_file.open("a", encoding="utf-8") as file:

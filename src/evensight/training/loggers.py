@@ -88,7 +88,7 @@ class Mirror:
 @contextlib.contextmanager
 def mirrored(config: Config, run: Run) -> Iterator[Mirror | None]:
     """Yields the mirror the configuration asks for, None without one, and closes it whatever happens."""
-    from lightning.pytorch.utilities.rank_zero import rank_zero_only
+    from lightning.pytorch.utilities import rank_zero_only
 
     if not isinstance(config.logger, WandbLogger) or getattr(rank_zero_only, "rank", 0) != 0:
         yield None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.trainer.states import TrainerStatus
 
 from evensight.errors import UserError
@@ -115,6 +116,13 @@ def _run(
         # Lightning turns the user's interrupt into an exit with status 1.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
             raise KeyboardInterrupt from ended
+        raise
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        # What EarlyStopping says of a figure that nobody logs, followed by the names of all that are.
+        if "conditioned on metric" in str(error):
+            raise UserError(f"callbacks: {' '.join(str(error).split())}") from error
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ class Progress(Callback):
         self.metrics = metrics
         self._bar: Any = None
         self._task: Any = None
-        self._drawn = 0.0
+        self._name = ""
+        self._began = self._drawn = 0.0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Starts a bar of this epoch's steps."""
@@ -70,9 +72,10 @@ class Progress(Callback):
         if self._bar is None:
             self._bar = _bar()
             self._bar.start()
-        last = num_epochs(trainer)
-        name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
-        self._task = self._bar.add_task(name, total=trainer.num_training_batches)
+        last, total = num_epochs(trainer), trainer.num_training_batches
+        self._name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
+        self._task = self._bar.add_task(self._name, total=total if math.isfinite(total) else None)
+        self._began = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -80,7 +83,13 @@ class Progress(Callback):
         """Moves the bar."""
         if self._bar is not None and time.monotonic() - self._drawn > _SECONDS_BETWEEN:
             self._drawn = time.monotonic()
-            self._bar.update(self._task, completed=batch_idx + 1)
+            speed = (batch_idx + 1) * len(batch["label"]) / (self._drawn - self._began)
+            last = self.metrics.record.metrics.get("val/accuracy")
+            known = f"  accuracy {last:.3f}" if last is not None else ""
+            self._bar.update(
+                self._task, completed=batch_idx + 1, description=f"{self._name}  {speed:,.0f} images/s{known}"
+            )
+            self._bar.refresh()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes the line of the epoch, above the bar where there is one."""
