@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -183,6 +184,43 @@ def test_no_checkpoints_where_none_are_wanted(place: Workplace) -> None:
     assert fitted.result.best_epoch is None
     logits, labels = validation_logits(fitted)
     assert (logits.argmax(1) == labels).double().mean() == pytest.approx(fitted.result.metrics["val/accuracy"])
+
+
+def test_an_interrupt_is_passed_on_and_the_checkpoints_stay(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PressKey(Callback):
+        def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "user_callbacks", lambda config: [PressKey()])
+    config = place.config("reliance.cues=[]")
+    run = room.Run.create(config)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        room.train(config, run, place.manifest, place.objective)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert read_checkpoint(run.checkpoints / "last.ckpt")["epoch"] == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "best_epoch"),
+    [
+        (("trainer.limit_val_batches=0",), 1),  # nothing to choose by: the last
+        (("trainer.fast_dev_run=true",), 0),
+        (("trainer.check_val_every_n_epoch=2",), 1),
+        (("debug=overfit", "trainer.max_epochs=1"), 0),
+        (("trainer.max_steps=3", "trainer.max_epochs=-1"), 0),
+    ],
+)
+def test_lightnings_ways_of_cutting_a_fit_short(place: Workplace, overrides: tuple[str, ...], best_epoch: int) -> None:
+    assert place.fit("reliance.cues=[]", *overrides).result.best_epoch == best_epoch
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(place: Workplace) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match=r"^trainer: .*gpu"):
+        place.fit("trainer=gpu")
 
 
 def test_broken_checkpoint_is_named(place: Workplace, tmp_path: Any) -> None:

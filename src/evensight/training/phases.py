@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,12 +111,15 @@ def phase_state(number: int, begun: int, sample_weights: Weights | None) -> dict
 def _run(
     trainer: lightning.Trainer, classifier: Classifier, datamodule: ImageDataModule, checkpoint: Path | None
 ) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         with quiet():
             trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as ended:
-        # Lightning turns the user's interrupt into an exit with status 1.
+        # Lightning turns the user's interrupt into an exit with status 1, and leaves the process deaf to the next one.
         if trainer.state.status == TrainerStatus.INTERRUPTED:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, interrupt)
             raise KeyboardInterrupt from ended
         raise
     except MisconfigurationException as error:

@@ -106,6 +106,7 @@ def quiet() -> Iterator[None]:
             "GPU available but not used",  # trainer=cpu says so
             ".*does not have many workers",  # our loader has threads, not worker processes
             ".*treespec, LeafSpec.*is deprecated",  # Lightning's own use of torch
+            ".*barebones=True.*Logging can impact",  # the user chose so
             ".*modules? in eval mode at the start of training",  # a phase that freezes a part means it
         ):
             warnings.filterwarnings("ignore", message=message)

@@ -31,19 +31,23 @@ def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str
     parts = [f"epoch {epoch + 1}/{num_epochs}" if num_epochs > 0 else f"epoch {epoch + 1}"]
     if "train/images_per_second" in metrics:
         parts.append(f"{metrics['train/images_per_second']:,.0f} images/s")
-    for name, text in (("train/loss", "loss"), ("val/accuracy", "accuracy")):
-        if name in metrics:
-            parts.append(f"{text} {metrics[name]:.3f}")
+    if "train/loss" in metrics:
+        parts.append(f"loss {metrics['train/loss']:.3f}")
+    parts += standing(metrics)
+    reliance = [name for name in metrics if name.count("/") == 2 and "/reliance/" in name]
+    return "  ".join([*parts, *(f"reliance on {name.split('/')[2]} {metrics[name]:.3f}" for name in reliance)])
+
+
+def standing(metrics: Mapping[str, float], named: bool = True) -> list[str]:
+    """Returns accuracy, worst class and worst group in words, those that are known; `named` says which they are."""
+    parts = [f"accuracy {metrics['val/accuracy']:.3f}"] if "val/accuracy" in metrics else []
     for prefix, text in (("val/recall/", "worst class"), ("val/group_accuracy/", "worst group")):
         found = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
         if found:
             worst = min(found, key=found.__getitem__)
-            parts.append(f"{text} {found[worst]:.3f} ({worst.replace('/', '=')})")
-    reliance = [
-        (name.split("/")[2], value) for name, value in metrics.items() if name.count("/") == 2 and "/reliance/" in name
-    ]
-    parts += [f"reliance on {cue} {value:.3f}" for cue, value in reliance]
-    return "  ".join(parts)
+            which = f" ({worst.replace('/', '=')})" if named else ""
+            parts.append(f"{text} {found[worst]:.3f}{which}")
+    return parts
 
 
 def num_epochs(trainer: lightning.Trainer) -> int:
@@ -69,9 +73,8 @@ class Progress(Callback):
         """Starts a bar of this epoch's steps."""
         if not (trainer.is_global_zero and sys.stderr.isatty()):
             return
-        if self._bar is None:
-            self._bar = _bar()
-            self._bar.start()
+        self._bar = _bar()
+        self._bar.start()
         last, total = num_epochs(trainer), trainer.num_training_batches
         self._name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
         self._task = self._bar.add_task(self._name, total=total if math.isfinite(total) else None)
@@ -84,23 +87,20 @@ class Progress(Callback):
         if self._bar is not None and time.monotonic() - self._drawn > _SECONDS_BETWEEN:
             self._drawn = time.monotonic()
             speed = (batch_idx + 1) * len(batch["label"]) / (self._drawn - self._began)
-            last = self.metrics.record.metrics.get("val/accuracy")
-            known = f"  accuracy {last:.3f}" if last is not None else ""
-            self._bar.update(
-                self._task, completed=batch_idx + 1, description=f"{self._name}  {speed:,.0f} images/s{known}"
+            text = "  ".join(
+                [self._name, f"{speed:,.0f} images/s", *standing(self.metrics.record.metrics, named=False)]
             )
+            self._bar.update(self._task, completed=batch_idx + 1, description=text)
             self._bar.refresh()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Writes the line of the epoch, above the bar where there is one."""
-        if not trainer.is_global_zero:
-            return
-        if self._bar is not None:
-            self._bar.remove_task(self._task)
-        log.info(epoch_line(trainer.current_epoch, num_epochs(trainer), self.metrics.record.metrics))
+        """Writes the line of the epoch."""
+        self._close()
+        if trainer.is_global_zero:
+            log.info(epoch_line(trainer.current_epoch, num_epochs(trainer), self.metrics.record.metrics))
 
-    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Takes the bar away."""
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Takes the bar away: what validation has to say would be written into it."""
         self._close()
 
     def on_exception(
