@@ -141,6 +141,20 @@ def test_resume_within_the_second_phase(place: Workplace, method: dict[str, obje
         assert torch.equal(value, found["state_dict"][name]), name
 
 
+def test_what_one_phase_froze_the_next_one_trains(
+    place: Workplace, method: dict[str, object], monkeypatch: Any
+) -> None:
+    phases = [Phase("head", 1, trainable=("network.head.*", "method.*")), Phase("all", 1)]
+    monkeypatch.setattr(TwoNetworks, "phases", lambda self: phases)
+    fitted = place.fit("trainer.max_epochs=2", method=method)
+    torch.manual_seed(fitted.config.seed)
+    initial = build_network(fitted.config.model, 8)[0].state_dict()
+    weights = network_weights(read_checkpoint(fitted.run.checkpoints / "last.ckpt"))
+    for name in ("backbone.layers.0.weight", "backbone.layers.1.running_mean"):
+        assert not torch.equal(weights[name], initial[name]), name
+    assert int(weights["backbone.layers.1.num_batches_tracked"]) == 4  # of the second phase alone
+
+
 def test_epochs_of_phases_are_filled_in() -> None:
     found = planned([Phase("a", 3), Phase("b"), Phase("c", 2)], 10)
     assert [(phase.name, phase.epochs) for phase in found] == [("a", 3), ("b", 5), ("c", 2)]

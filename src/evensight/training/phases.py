@@ -87,7 +87,7 @@ def fit(
 
 
 def begin(classifier: Classifier, datamodule: ImageDataModule, phase: Phase, restart: bool) -> Weights | None:
-    """Puts weights back to their initial values where the phase says so, and returns its sampling weights."""
+    """Puts weights back to their initial values where the phase says so; returns its sampling weights."""
     if phase.reset and restart:
         wanted = {
             name: value for name, value in initial_values(classifier.hparams).items() if matches(name, phase.reset)
@@ -95,6 +95,7 @@ def begin(classifier: Classifier, datamodule: ImageDataModule, phase: Phase, res
         if not wanted:
             raise UserError(f"method: phase {phase.name} resets {list(phase.reset)}, and no weight has such a name.")
         classifier.load_state_dict(wanted, strict=False)
+    classifier.train()  # what an earlier phase froze is in evaluation mode
     manifest = datamodule.manifest
     found = (
         classifier.method.sample_weights(manifest) if phase.sample_weights is None else phase.sample_weights(manifest)

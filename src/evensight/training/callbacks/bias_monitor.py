@@ -11,12 +11,12 @@ import numpy as np
 from lightning.pytorch import Callback
 from numpy.typing import NDArray
 
-from evensight.metrics.group_confusion import GroupConfusion
 from evensight.objective.evidence import Evidence
 from evensight.objective.objective import Objective
 from evensight.training.figures import figures, parts_behind
 from evensight.training.record import Record
 from evensight.training.requirements import Standing, evidence_of_counts, out_of_reach, standing
+from evensight.training.task import SingleLabel
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class BiasMonitor(Callback):
     ) -> None:
         self.classes, self.levels, self.usual = tuple(classes), dict(levels or {}), dict(usual or {})
         self.confidence, self.objective, self.class_counts = confidence, objective, class_counts
-        self.confusion = GroupConfusion(len(classes), {name: len(values) for name, values in self.levels.items()})
+        self.confusion = SingleLabel(classes).counts({name: len(values) for name, values in self.levels.items()})
         self.record = Record()
         self.standing: Standing | None = None
         self._said: set[str] = set()
