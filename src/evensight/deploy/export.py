@@ -24,7 +24,7 @@ from evensight.cues import Cue
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank
 from evensight.data.manifest import Manifest
-from evensight.deploy.fitting import fit_probes, judged, plain_loader, stated_cues
+from evensight.deploy.fitting import fit_probes, judged, plain_images, stated_cues
 from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_program, compile_script
 from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
@@ -81,10 +81,8 @@ def export(
     network = network.cpu().eval()
     cues = stated_cues(config, objective)
     if probes is None:
-        probes = fit_probes(
-            cues, plain_loader(manifest, "train", spec, config), objective.num_classes, config.reliance.seed
-        )
-    temperature = fit_temperature(*judged(network, plain_loader(manifest, "validation", spec, config)))
+        probes = fit_probes(cues, plain_images(manifest, "train", spec, config), config.reliance.seed)
+    temperature = fit_temperature(*judged(network, plain_images(manifest, "validation", spec, config)))
     images = real_images(manifest, NUM_GOLDEN)
     served, _ = build(network, spec, temperature, [_cut(image) for image in images])
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,8 +16,8 @@ from evensight import names
 from evensight.config import Config
 from evensight.cues import Cue, build_cue
 from evensight.cues.probe import Probe, fit_probe
-from evensight.data.dataset import ImageDataset
-from evensight.data.loader import Loader
+from evensight.data.dataset import Batch, ImageDataset
+from evensight.data.loader import one_torch_thread
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
@@ -22,6 +25,8 @@ from evensight.runtime.preprocess import PreprocessSpec
 
 # A linear probe of a few dozen features gains nothing from more images than this.
 MOST_PROBE_IMAGES = 20_000
+BATCH_SIZE = 256
+Result = TypeVar("Result")
 
 
 def stated_cues(config: Config, objective: Objective) -> list[Cue]:
@@ -33,44 +38,65 @@ def stated_cues(config: Config, objective: Objective) -> list[Cue]:
     return [build_cue(name) for name in dict.fromkeys(wanted)]
 
 
-def plain_loader(manifest: Manifest, split: str, spec: PreprocessSpec, config: Config) -> Loader:
-    """Returns a loader over a split in its order, without augmentation."""
-    dataset = ImageDataset(manifest, split, spec, None, config.seed, max_pixels=config.data.max_pixels)
-    return Loader(dataset, config.data.eval_batch_size, False, False, config.seed, config.data.num_workers)
+def plain_images(manifest: Manifest, split: str, spec: PreprocessSpec, config: Config) -> ImageDataset:
+    """Returns a split as evaluation sees it."""
+    return ImageDataset(manifest, split, spec, None, config.seed, max_pixels=config.data.max_pixels)
 
 
-def judged(network: Network, loader: Loader) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Returns the logits [N, C] and labels [N] of every image that could be decoded."""
-    logits: list[Tensor] = []
-    labels: list[Tensor] = []
-    with torch.inference_mode():
-        for batch in loader:
-            known = batch["weight"] > 0
-            logits.append(network(batch["image"])[known])
-            labels.append(batch["label"][known])
-    if not logits:
-        return np.zeros((0, 1), np.float32), np.zeros(0, np.int64)
-    return torch.cat(logits).numpy(), torch.cat(labels).numpy()
+def judged(network: Network, dataset: ImageDataset) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Returns the logits [N, C] and labels [N] of every image that can be decoded."""
+
+    def work(batch: Batch) -> tuple[Tensor, Tensor]:
+        known = batch["weight"] > 0
+        return network(batch["image"])[known], batch["label"][known]
+
+    parts = mapped(dataset, work)
+    if not parts:
+        return np.zeros((0, dataset.num_classes), np.float32), np.zeros(0, np.int64)
+    logits, labels = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return logits, labels
 
 
-def fit_probes(cues: Sequence[Cue], loader: Loader, num_classes: int, seed: int) -> dict[str, Probe]:
-    """Fits, for each cue, what a model that sees this cue alone would say, on the first 20,000 images of a loader.
+def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int) -> dict[str, Probe]:
+    """Fits, for each cue, what a model that sees this cue alone would say, on at most 20,000 images.
 
     Cues that need more of an image than its pixels are left out.
     """
     usable = [cue for cue in cues if not cue.needs]
-    features: dict[str, list[Tensor]] = {cue.name: [] for cue in usable}
-    labels: list[Tensor] = []
-    seen = 0
-    with torch.inference_mode():
-        for batch in loader:
-            known = batch["weight"] > 0
-            labels.append(batch["label"][known])
-            for cue in usable:
-                features[cue.name].append(cue.describe(batch["image"][known], {}))
-            seen += int(known.sum())
-            if seen >= MOST_PROBE_IMAGES:
-                break
-    if not seen:
+
+    def work(batch: Batch) -> list[Tensor]:
+        known = batch["weight"] > 0
+        # Batches come channels_last, in which a cue's arithmetic on one channel takes twice as long.
+        image = batch["image"][known].contiguous()
+        return [batch["label"][known], *(cue.describe(image, {}) for cue in usable)]
+
+    parts = mapped(dataset, work, MOST_PROBE_IMAGES, seed)
+    if not usable or not parts:
         return {}
-    return {name: fit_probe(torch.cat(found), torch.cat(labels), num_classes, seed) for name, found in features.items()}
+    labels, *features = (torch.cat(column) for column in zip(*parts, strict=True))
+    found = zip(usable, features, strict=True)
+    return {cue.name: fit_probe(values, labels, dataset.num_classes, seed) for cue, values in found}
+
+
+def mapped(
+    dataset: ImageDataset, work: Callable[[Batch], Result], most: int | None = None, seed: int = 0
+) -> list[Result]:
+    """Returns what `work` makes of each batch of a split, in order; every core takes whole batches.
+
+    Args:
+        dataset: Without augmentation.
+        work: Called in several threads, each with a torch of one thread.
+        most: Take at most so many images, drawn with `seed`.
+        seed: Of the draw.
+    """
+    positions = np.flatnonzero(dataset.usable)
+    if most is not None and len(positions) > most:
+        positions = np.sort(np.random.default_rng(seed).permutation(positions)[:most])
+    chunks = [positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE)]
+
+    def done(chunk: NDArray[np.int64]) -> Result:
+        with torch.inference_mode():
+            return work(dataset.batch(0, chunk))
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "fit", initializer=one_torch_thread) as pool:
+        return list(pool.map(done, chunks))
