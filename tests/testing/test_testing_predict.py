@@ -13,10 +13,10 @@ import made_artifact
 from evensight.errors import UserError
 from evensight.records.artifact import Artifact
 from evensight.testing.predict import predict
-from evensight.testing.predictions import BATCH_SIZE, Batch, Served, from_sources, judged
+from evensight.testing.predictions import Batch, Served, from_sources, judged
 
 
-def probabilities(artifact: Artifact, paths: list[Path], batch_size: int = BATCH_SIZE) -> torch.Tensor:
+def probabilities(artifact: Artifact, paths: list[Path], batch_size: int | None = None) -> torch.Tensor:
     served = Served(artifact)
     load, whole = from_sources(paths, 10**6), lambda batch: batch.probs
     return torch.cat(list(judged(served, load, len(paths), whole, {}, batch_size)))

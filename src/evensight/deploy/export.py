@@ -81,10 +81,12 @@ def export(
     network = network.cpu().eval()
     cues = stated_cues(config, objective)
     if probes is None:
-        probes = fit_probes(cues, plain_images(manifest, "train", spec, config), config.reliance.seed)
-    temperature = fit_temperature(*judged(network, plain_images(manifest, "validation", spec, config)))
-    images = real_images(manifest, NUM_GOLDEN)
-    served, _ = build(network, spec, temperature, [_cut(image) for image in images])
+        images = plain_images(manifest, "train", spec, config)
+        probes = fit_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
+    validation = plain_images(manifest, "validation", spec, config)
+    temperature = fit_temperature(*judged(network, validation, config.data.eval_batch_size))
+    real = real_images(manifest, NUM_GOLDEN)
+    served, _ = build(network, spec, temperature, [_cut(image) for image in real])
 
     with staged(run.artifact) as folder:
         _write_tensors(folder, network, bank, probes)
@@ -100,7 +102,7 @@ def export(
             return kept
         _write_models(folder, served, contract, spec.size)
         _write_golden(folder / files.GOLDEN, served)
-        worst = check_files(folder / files.MODEL, folder / files.PROGRAM, reference(network, spec, temperature), images)
+        worst = check_files(folder / files.MODEL, folder / files.PROGRAM, reference(network, spec, temperature), real)
         write_sums(folder)
     seconds = time.perf_counter() - started
     log.info("artifact: %s (parity %.1e, temperature %.3g, %.1f s)", run.artifact, worst, temperature, seconds)

@@ -25,7 +25,6 @@ from evensight.runtime.preprocess import PreprocessSpec
 
 # A linear probe of a few dozen features gains nothing from more images than this.
 MOST_PROBE_IMAGES = 20_000
-BATCH_SIZE = 256
 Result = TypeVar("Result")
 
 
@@ -43,21 +42,21 @@ def plain_images(manifest: Manifest, split: str, spec: PreprocessSpec, config: C
     return ImageDataset(manifest, split, spec, None, config.seed, max_pixels=config.data.max_pixels)
 
 
-def judged(network: Network, dataset: ImageDataset) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def judged(network: Network, dataset: ImageDataset, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Returns the logits [N, C] and labels [N] of every image that can be decoded."""
 
     def work(batch: Batch) -> tuple[Tensor, Tensor]:
         known = batch["weight"] > 0
         return network(batch["image"])[known], batch["label"][known]
 
-    parts = mapped(dataset, work)
+    parts = mapped(dataset, work, batch_size)
     if not parts:
         return np.zeros((0, dataset.num_classes), np.float32), np.zeros(0, np.int64)
     logits, labels = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     return logits, labels
 
 
-def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int) -> dict[str, Probe]:
+def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int, batch_size: int) -> dict[str, Probe]:
     """Fits, for each cue, what a model that sees this cue alone would say, on at most 20,000 images.
 
     Cues that need more of an image than its pixels are left out.
@@ -70,7 +69,7 @@ def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int) -> dict[st
         image = batch["image"][known].contiguous()
         return [batch["label"][known], *(cue.describe(image, {}) for cue in usable)]
 
-    parts = mapped(dataset, work, MOST_PROBE_IMAGES, seed)
+    parts = mapped(dataset, work, batch_size, MOST_PROBE_IMAGES, seed)
     if not usable or not parts:
         return {}
     labels, *features = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -79,20 +78,21 @@ def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int) -> dict[st
 
 
 def mapped(
-    dataset: ImageDataset, work: Callable[[Batch], Result], most: int | None = None, seed: int = 0
+    dataset: ImageDataset, work: Callable[[Batch], Result], batch_size: int, most: int | None = None, seed: int = 0
 ) -> list[Result]:
     """Returns what `work` makes of each batch of a split, in order; every core takes whole batches.
 
     Args:
         dataset: Without augmentation.
         work: Called in several threads, each with a torch of one thread.
+        batch_size: Images of a batch.
         most: Take at most so many images, drawn with `seed`.
         seed: Of the draw.
     """
     positions = np.flatnonzero(dataset.usable)
     if most is not None and len(positions) > most:
         positions = np.sort(np.random.default_rng(seed).permutation(positions)[:most])
-    chunks = [positions[start : start + BATCH_SIZE] for start in range(0, len(positions), BATCH_SIZE)]
+    chunks = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
 
     def done(chunk: NDArray[np.int64]) -> Result:
         with torch.inference_mode():

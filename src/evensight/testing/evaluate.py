@@ -22,7 +22,7 @@ from evensight.records.artifact import Artifact
 from evensight.records.contract import Contract
 from evensight.run import Run
 from evensight.testing.pictures import write_pictures
-from evensight.testing.predictions import BATCH_SIZE, Progress, Served, silent
+from evensight.testing.predictions import Progress, Served, silent
 from evensight.testing.reliance import instruments, reliance_of
 from evensight.testing.scores import Scores, decided_by, evidence, score, table
 from evensight.testing.truth import Redraws, Truth, redrawn
@@ -55,7 +55,7 @@ def evaluate(
     run: Run,
     reader: object | None = None,
     split: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Runs a split through the artifact's own file and judges the objective inside the artifact.

@@ -17,7 +17,7 @@ from evensight.cues import Cue, build_cue
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank, Outcome, measure
 from evensight.records.artifact import Artifact
-from evensight.testing.predictions import BATCH_SIZE, Batch, Progress, Served, Source, from_sources, judged, silent
+from evensight.testing.predictions import Batch, Progress, Served, Source, from_sources, judged, silent
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def instruments(artifact: Artifact) -> Instruments:
 
 
 def reliance_of(
-    artifact: Artifact, images: Sequence[Source], batch_size: int = BATCH_SIZE, progress: Progress = silent
+    artifact: Artifact, images: Sequence[Source], batch_size: int | None = None, progress: Progress = silent
 ) -> Outcomes:
     """Measures an artifact's reliance on images without labels, from the artifact folder alone.
 

@@ -16,7 +16,7 @@ from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
 from evensight.objective.evidence import Counts, Evidence, Paired
 from evensight.records.contract import Contract
-from evensight.testing.predictions import BATCH_SIZE, Batch, Progress, Served, from_rows, judged, silent
+from evensight.testing.predictions import Batch, Progress, Served, from_rows, judged, silent
 from evensight.testing.reliance import Instruments, Outcomes, joined, measured, rivals
 
 Ints = NDArray[np.int64]
@@ -60,7 +60,7 @@ def score(
     manifest: Manifest,
     split: str,
     majority_class: int,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     progress: Progress = silent,
 ) -> Scores:
     """Runs a split through the model once: probabilities, reliance on every cue, what every probe says."""
