@@ -95,6 +95,7 @@ def test_order_errors_and_progress(made: made_artifact.Made) -> None:
 
 def test_decoded_pixels_are_taken_as_they_are(made: made_artifact.Made) -> None:
     pixels = [made_artifact.draw(number, "blue") for number in range(3)]
+    pixels[1].flags.writeable = False  # as a row of a mapped file is
     served = Served(made.artifact)
     (probs,) = judged(served, from_sources(pixels, 10**6), 3, lambda batch: batch.probs.numpy(), {})
     assert np.argmax(probs, axis=1).tolist() == [2, 2, 2]

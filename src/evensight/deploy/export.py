@@ -152,7 +152,9 @@ def real_images(manifest: Manifest, count: int) -> list[Tensor]:
 
 def _decoded(manifest: Manifest, row: Mapping[str, Any]) -> Tensor:
     source = manifest.read(row)
-    return decode(source) if isinstance(source, bytes) else torch.from_numpy(source).permute(2, 0, 1)
+    if isinstance(source, bytes):
+        return decode(source)
+    return torch.from_numpy(np.require(source, requirements=["C", "W"])).permute(2, 0, 1).contiguous()
 
 
 def _existing(folder: Path, identity: str) -> Artifact | None:

@@ -163,7 +163,8 @@ def decoded(source: Source, max_pixels: int) -> Tensor:
         DecodeError: If a file cannot be decoded, or is larger than the artifact allows.
     """
     if isinstance(source, np.ndarray):
-        return torch.from_numpy(source).permute(2, 0, 1)
+        # Rows of a mapped file cannot be written to, which torch warns of.
+        return torch.from_numpy(np.require(source, requirements=["C", "W"])).permute(2, 0, 1)
     return decode(source, max_pixels)
 
 
