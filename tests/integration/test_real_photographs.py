@@ -51,8 +51,8 @@ def test_test_split_is_sealed_and_openings_are_counted(run: Run, folders: Path) 
 def test_verdict_predict_and_loader_agree(run: Run, folders: Path) -> None:
     """The verdict's probabilities, the command's and those of the training loader's images differ by less than 1e-4."""
     import torch
-    from evensight.data.datamodule import ImageDataModule
 
+    from evensight.data.datamodule import ImageDataModule
     from evensight.data.prepare import prepare
     from evensight.records.artifact import Artifact
     from evensight.runtime import script
