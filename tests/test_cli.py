@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from evensight.cli import COMMANDS, guarded, main
+from evensight.cli import COMMANDS, main
 from evensight.errors import RunError, UserError
+from evensight.statuses import guarded
 
 REPOSITORY = Path(__file__).parent.parent
 

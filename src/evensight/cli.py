@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evensight.errors import RunError, UserError, unknown
-from evensight.logs import NOTE
+from evensight.errors import unknown
+from evensight.statuses import DONE, guarded
 
 # OpenMP's threads spin while they wait, which is fine on an idle machine and ruinous beside other processes: the small
 # network's steps fell from 3,300 to 200 images/s on 2 busy cores, and to 600 to 1,100 with this. Read when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 
 @dataclass(frozen=True)
@@ -87,31 +84,6 @@ def main(argv: Sequence[str]) -> int:
         failed, 130 interrupted.
     """
     return guarded(lambda: _dispatch(list(argv)))
-
-
-def guarded(call: Callable[[], int]) -> int:
-    """Runs `call` and turns what it raises into a sentence on stderr and a status."""
-    try:
-        return call()
-    except UserError as error:
-        _say(str(error))
-        return WRONG
-    except KeyboardInterrupt:
-        _say("interrupted.")
-        return INTERRUPTED
-    except RunError as error:
-        _say(str(error))
-        return BROKEN
-    except BrokenPipeError:  # the reader of our output closed it, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except Exception as error:
-        notes = [note for note in getattr(error, "__notes__", []) if note.startswith(NOTE)]
-        if not notes:  # no run had begun, so there is no log that has it
-            traceback.print_exc()
-        first = (str(error).splitlines() or [""])[0]
-        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first} ({', '.join(notes)})")
-        return BROKEN
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -213,7 +185,3 @@ def _help(name: str, command: Command) -> str:
         "--multirun seed=1,2,3 runs a sweep, --save=<name> keeps these settings as configs/experiment/<name>.yaml",
     ]
     return "\n".join(lines)
-
-
-def _say(sentence: str) -> None:
-    print(f"evensight: {sentence}", file=sys.stderr)

@@ -13,6 +13,7 @@ from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import shown
 from evensight.run import Run
+from evensight.statuses import DONE, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATUS = {"PASS": 0, "FAIL": 1, "INSUFFICIENT": 3, "NOT_MEASURED": 3}
+STATUS = {"PASS": DONE, "FAIL": FAILED, "INSUFFICIENT": UNDECIDED, "NOT_MEASURED": UNDECIDED}
 
 
 def main_job(config: Config, folder: Path | None = None) -> int:
@@ -56,7 +57,7 @@ def main_job(config: Config, folder: Path | None = None) -> int:
                 for stage in ("validation", "test") if config.test else ("validation",):
                     verdict = evaluate(artifact, manifest, stage, run, reader=config.data, progress=progress).verdict
         _close(run, config)
-    return STATUS[verdict] if config.gate == "strict" else 0
+    return STATUS[verdict] if config.gate == "strict" else DONE
 
 
 def test(options: TestOptions) -> int:
@@ -90,7 +91,7 @@ def export(options: ExportOptions) -> int:
         result = load_best(config, run, manifest, objective)
         artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
     print(f"artifact  {artifact.folder}  (identity {artifact.identity[:12]})")
-    return 0
+    return DONE
 
 
 def predict(options: PredictOptions) -> int:
@@ -107,7 +108,7 @@ def predict(options: PredictOptions) -> int:
         table.write_csv(options.out)
     else:
         table.write_parquet(options.out)
-    return 0
+    return DONE
 
 
 def objective(config: Config) -> int:
@@ -119,7 +120,7 @@ def objective(config: Config) -> int:
         manifest, resolved = _prepared(config, stated)
     counts = {split: manifest.counts(split) for split in ("train", "validation", "test")}
     print(objective_command(resolved, counts, usual=manifest.usual))
-    return 0
+    return DONE
 
 
 def _checked_objective(config: Config) -> Objective:

@@ -10,13 +10,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from evensight.cli import guarded
 from evensight.compose import config_folder, prepare_overrides, typed, user_folder
 from evensight.config import Config
 from evensight.errors import RunError
-
-# From best to worst.
-ORDER = (0, 3, 1, 2, 4, 130)
+from evensight.statuses import ORDER, guarded
 
 
 def multirun(overrides: list[str], command: Callable[..., int]) -> int:
