@@ -24,9 +24,10 @@ from evensight.runtime.preprocess import Preprocess
 class _Redness(nn.Module):
     """Says `red` where the mean of red is above 127."""
 
-    def __init__(self) -> None:
+    def __init__(self, broken: bool = False) -> None:
         super().__init__()
         self.resize = Preprocess(8)
+        self.broken = broken
 
     @torch.jit.export
     def preprocess(self, image: Tensor) -> Tensor:
@@ -41,6 +42,12 @@ class _Redness(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return self.infer(self.resize.batch(images))
 
+    @torch.jit.export
+    def self_test(self) -> float:
+        if self.broken:
+            raise ValueError("self_test: other figures than were stored")
+        return 0.0
+
 
 def _png(red: int, size: tuple[int, int] = (30, 20)) -> bytes:
     buffer = io.BytesIO()
@@ -48,16 +55,24 @@ def _png(red: int, size: tuple[int, int] = (30, 20)) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def artifact(tmp_path: Path) -> Path:
-    folder = tmp_path / "artifact"
+def _written(folder: Path, model: _Redness) -> Path:
     folder.mkdir()
-    script.save(script.script(_Redness()), folder / "model.ts")
+    script.save(script.script(model), folder / "model.ts")
     contract = {"classes": ["other", "red"], "limits": {"max_pixels": 1000}}
     (folder / "contract.json").write_text(json.dumps(contract))
     sums = (f"{hashlib.sha256((folder / n).read_bytes()).hexdigest()}  {n}\n" for n in ("model.ts", "contract.json"))
     (folder / "SHA256SUMS").write_text("".join(sums))
     return folder
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return _written(tmp_path / "artifact", _Redness())
+
+
+def test_model_that_fails_its_own_test_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fails its own test on this machine"):
+        Predictor(_written(tmp_path / "artifact", _Redness(broken=True)))
 
 
 def test_predicts_in_order_past_broken_files(artifact: Path, tmp_path: Path) -> None:

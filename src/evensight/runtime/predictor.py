@@ -49,7 +49,8 @@ class Predictor:
         contract: The whole of `contract.json`.
 
     Raises:
-        ValueError: If the folder is incomplete or altered, or its test verdict is FAIL.
+        ValueError: If the folder is incomplete or altered, its test verdict is FAIL, or this machine computes other
+            probabilities than the model stored of itself.
     """
 
     def __init__(self, artifact: Path | str, device: str = "cpu", accept_failed: bool = False) -> None:
@@ -62,6 +63,12 @@ class Predictor:
         check_verdict(folder, accept_failed)
         self.model: Any = script.load(folder / "model.ts", self.device)
         self.model.eval()
+        try:
+            with torch.inference_mode():
+                self.model.self_test()
+        except torch.jit.Error as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"{folder / 'model.ts'} fails its own test on this machine ({reason})") from None
 
     def preprocess(self, image: Tensor) -> Tensor:
         """Takes one decoded image, uint8 `[3, H, W]`, to the network's input, uint8 `[3, S, S]`."""
