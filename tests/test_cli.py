@@ -32,6 +32,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     ("argv", "parts"),
     [
         (["tran"], ["tran", "train"]),
+        (["train"], ["experiment", "none given", "shapes"]),
         (["train", "experiment=shapez"], ["experiment", "shapez", "shapes"]),
         (["train", "--multrun"], ["--multrun", "--multirun"]),
         (["test", "run=nowhere"], ["run", "nowhere"]),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evensight.errors import unknown
+from evensight.errors import UserError, unknown
 from evensight.statuses import DONE, guarded
 
 # OpenMP's threads spin while they wait, which is fine on an idle machine and ruinous beside other processes: the small
@@ -109,7 +109,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _composed(command: Command, arguments: list[str]) -> int:
     """Runs a command that composes a configuration, once or (`--multirun`) for each job of a sweep."""
-    from evensight.compose import to_yaml
+    from evensight.compose import groups, to_yaml
     from evensight.run import configuration
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
@@ -124,6 +124,10 @@ def _composed(command: Command, arguments: list[str]) -> int:
         from evensight.sweep import multirun
 
         return multirun(overrides, _load(command.target))
+    if not overrides:
+        raise UserError(
+            f"experiment: none given; write experiment=<name>; allowed: {', '.join(groups()['experiment'])}."
+        )
     config = configuration(overrides)
     if "--cfg" in flags:
         print(to_yaml(config), end="")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evensight.cues.reliance import Outcome
 from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
+from evensight.objective.conflicting import decided_by_attribute
 from evensight.objective.evidence import Counts, Evidence, Paired
 from evensight.records.contract import Contract
 from evensight.testing.predictions import Batch, Progress, Served, from_rows, judged, silent
@@ -141,7 +142,7 @@ def decided_by(found: Counts, usual: Mapping[str, Sequence[int]], alpha: float) 
         table, of_class = found.by_attribute[name], np.asarray(levels)
         own = np.arange(table.shape[0])[:, None] == of_class[None]  # [L, K]: is this the usual level of that class?
         conflicting = table * ~own[:, :, None]
-        x, n = int((conflicting * own[:, None, :]).sum()), int(conflicting.sum())
+        x, n = (int(count) for count in decided_by_attribute(table, levels))
         if n:
             images = conflicting.sum(axis=(1, 2))
             chance = float((images * own.mean(axis=1)).sum() / n)
