@@ -54,6 +54,15 @@ def test_chance_is_not_called_a_decision() -> None:
     assert standing_out({"requirements": [row("accuracy", "PASS")], "extra": decided(0.13, 0.12)}) == ""
 
 
+def test_a_users_own_folder_is_told_how_to_keep_its_settings(tmp_path: Path) -> None:
+    write(tmp_path, "validation", [row(f"r{i}", "PASS") for i in range(20)], {})
+    command = "train.py experiment=folder 'data.root=my photos'"
+    (tmp_path / "environment.json").write_text(json.dumps({"command": command}), encoding="utf-8")
+    lines = summary(tmp_path).splitlines()
+    assert lines[-1] == "keep      python train.py experiment=folder 'data.root=my photos' --save=<name>"
+    assert len(lines) <= 15
+
+
 def test_without_verdicts_it_says_so(tmp_path: Path) -> None:
     assert "export=false" in summary(tmp_path)
 

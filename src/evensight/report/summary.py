@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def summary(run_folder: Path) -> str:
     stage, last = found[-1]
     tail.append(f"artifact  {_shown(run_folder / 'artifact')}")
     tail.append(f"next      {_next(run_folder, stage, last)}")
+    keep = _keep(_read(run_folder / "environment.json") or {})
+    tail += [f"keep      {keep}"] if keep else []
     head = [_headline(found)]
     sentence = standing_out(last)
     tail = ([sentence] if sentence else []) + tail
@@ -107,6 +110,14 @@ def _next(run_folder: Path, stage: str, verdict: dict[str, Any]) -> str:
     if stage == "validation":
         return f"evensight test run={run}"
     return f"evensight predict artifact={run}/artifact data=<folder>"
+
+
+def _keep(environment: dict[str, Any]) -> str:
+    """Returns the line that makes an experiment file of settings for a user's own images, else an empty text."""
+    arguments = shlex.split(str(environment.get("command", "")))[1:]
+    arguments = [argument for argument in arguments if argument != "train"]
+    own = [argument for argument in arguments if argument in ("experiment=folder", "experiment=table")]
+    return f"python train.py {shlex.join(arguments)} --save=<name>" if own else ""
 
 
 def _shown(path: Path) -> str:
