@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from evensight.cli import main
 from evensight.run import Run
@@ -159,3 +163,38 @@ def test_multirun_makes_numbered_runs(workplace: Path, run: Run) -> None:
     assert main(["train", *arguments, *folders]) == 0
     found = sorted((workplace / "sweep" / "shapes").glob("sweep-*/*/metrics.jsonl"))
     assert [path.parent.name for path in found] == ["0", "1"]
+
+
+def test_killed_run_resumes_to_the_same_weights(run: Run, workplace: Path) -> None:
+    """A real process, killed at the start of its second epoch by a callback of the user's own, and resumed."""
+    (workplace / "killer.py").write_text(
+        "import os, signal\n"
+        "from lightning.pytorch import Callback\n"
+        "class Kill(Callback):\n"
+        "    def on_train_epoch_start(self, trainer, module):\n"
+        "        if trainer.current_epoch == 1:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n",
+        encoding="utf-8",
+    )
+    arguments = ["experiment=shapes", "debug=fast", "trainer.num_threads=1", f"runs_dir={workplace / 'killed'}"]
+    own = ["allow_targets=[killer]", "callbacks.kill={_target_: killer.Kill}", "test=false"]
+    found = subprocess.run(
+        [sys.executable, "-m", "evensight", "train", *arguments, *own, f"datasets_dir={workplace / 'datasets'}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(workplace), str(REPOSITORY / "src")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == -signal.SIGKILL, found.stderr
+    killed = Run.open(workplace / "killed" / "shapes" / "latest")
+    assert not killed.artifact.exists()
+    assert main(["train", f"run={killed.folder}", "resume=true", "callbacks.kill=null"]) == 0
+    one, other = (load_file(folder / "artifact" / "weights.safetensors") for folder in (run.folder, killed.folder))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert len(killed.metrics_file.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_resume_refuses_what_would_change_the_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", f"run={run.folder}", "resume=true", "optimizer.lr=1"]) == 2
+    assert "optimizer.lr" in capsys.readouterr().err
