@@ -45,7 +45,7 @@ def one(seed: int, correlation: float, runs_dir: str) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Returns Markdown: a line a correlation; each figure as its range over seeds, and the outermost ends of intervals."""
+    """Returns Markdown: a line a correlation; each figure as its range over seeds, with the outermost interval ends."""
     heads = ("correlation", "verdicts", *SHOWN, "the same by redrawing", "conflicting decided by colour", "seconds")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for correlation in sorted({result["correlation"] for result in results}):
