@@ -41,6 +41,11 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "artifact=x"], ["data"]),
         (["predict", "artifact=nowhere", "data=nowhere", "out=x.xls"], ["out", ".csv"]),
         (["train", "resume=true"], ["resume", "run="]),
+        (["train", "experiment=shapes", "resume=yes"], ["resume", "run="]),
+        (["train", "experiment=shapes", "run=somewhere"], ["run", "somewhere", "resume=true"]),
+        (["train", "experiment=shapes", "reliance.cues=[color]"], ["reliance.cues", "color", "Did you mean 'colour'"]),
+        (["train", "experiment=shapes", "model.backbone=smal_cnn"], ["model.backbone", "Did you mean 'small_cnn'"]),
+        (["predict", "artifact=x", "data=y", "out=nowhere/x.csv"], ["out", "nowhere/x.csv", "does not exist"]),
         (["train", "experiment=shapes", "data.sealed=true"], ["test", "sealed"]),
     ],
 )
@@ -89,6 +94,16 @@ def test_save_keeps_what_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert main(["train", "experiment=shapes", "--save=mine"]) == 2
 
 
+@pytest.mark.parametrize("argument", ["debug=fast", "~augment.transforms"])
+def test_save_refuses_what_an_experiment_cannot_hold(
+    argument: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "experiment=shapes", argument, "--save=mine"]) == 2
+    assert argument in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_train_py_is_the_same_command() -> None:
     found = subprocess.run(
         [sys.executable, "train.py", "experiment=shapez"], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -96,3 +111,19 @@ def test_train_py_is_the_same_command() -> None:
     assert found.returncode == 2
     assert found.stderr.count("\n") == 1
     assert "Did you mean 'shapes'" in found.stderr
+
+
+def test_a_name_is_answered_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from evensight.cli import main; "
+        "assert main(['train', 'experiment=shapes', 'reliance.cues=[color]']) == 2; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_a_failure_before_a_run_names_no_log(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> int:
+        raise RuntimeError("x")
+
+    assert guarded(broken) == 4
+    assert capsys.readouterr().err.splitlines()[-1].endswith("RuntimeError: x")

@@ -21,7 +21,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 from evensight import config as schema
 from evensight.config import Config
 from evensight.errors import UserError, unknown
-from evensight.names import METHODS, READERS, resolve
+from evensight.names import BACKBONES, CUES, METHODS, READERS, resolve
 
 # Keys whose values are one of a few words, and keys with a range: (low, high), both allowed; None is open.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -153,6 +153,22 @@ def compose(arguments: list[str]) -> Config:
     return typed(composed)
 
 
+def group_option(group: str, option: str) -> dict[str, Any]:
+    """Composes one option of a group by itself, as in ``group_option("logger", "csv")``.
+
+    Raises:
+        UserError: If the group has no such option.
+    """
+    (checked,) = prepare_overrides([f"{group}={option}"])
+    extra = user_folder()
+    searched = [] if extra is None else [f"hydra.searchpath=[file://{extra}]"]
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        composed = hydra_compose(checked.replace("=", "/", 1), overrides=searched)
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    return dict(values.get(group) or {})
+
+
 def typed(composed: DictConfig | dict[str, Any]) -> Config:
     """Merges a composed configuration into the schema and checks choices and ranges.
 
@@ -273,6 +289,16 @@ def _check_values(config: Config) -> None:
         if not (value == value and (low is None or value >= low) and (high is None or value <= high)):
             span = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
             raise UserError(f"{key}: found {value}, allowed is {span}.")
+    for name in config.reliance.cues:
+        if name not in CUES:
+            raise unknown("reliance.cues", name, CUES)
+    # Names of timm and torchvision are looked up where the network is built: listing them takes seconds.
+    if "/" not in config.model.backbone and config.model.backbone not in BACKBONES:
+        raise unknown("model.backbone", config.model.backbone, [*BACKBONES, "timm/<name>", "torchvision/<name>"])
+    if config.resume and not config.run:
+        raise UserError("resume=true needs the run to continue: write run=<run folder> resume=true.")
+    if config.run and not config.resume:
+        raise UserError(f"run: {config.run} is only read with resume=true; write run={config.run} resume=true.")
     check = getattr(config.data, "check", None)
     if check is not None:
         check()

@@ -22,7 +22,7 @@ def save_experiment(name: str, overrides: list[str]) -> Path:
         overrides: What was typed, checked already.
 
     Raises:
-        UserError: If the name is unfit, the file exists, or an override has no value to keep.
+        UserError: If the name is unfit, the file exists, or an override cannot stand in it.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"--save: {name!r} is no name; allowed are letters, digits, '_' and '-'.")
@@ -36,6 +36,9 @@ def save_experiment(name: str, overrides: list[str]) -> Path:
     for argument in overrides:
         override = parser.parse_override(argument)
         key = override.key_or_group
+        if override.is_delete() or key == "debug":
+            reason = "takes a key away" if override.is_delete() else "is for trying things out"
+            raise UserError(f"--save: {argument} {reason} and cannot be kept; leave it out.")
         if key == "experiment":
             defaults.insert(0, str(override.value()))
         elif key in known:

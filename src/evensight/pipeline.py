@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evensight.config import Config
 from evensight.errors import UserError
+from evensight.files import replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import shown
@@ -46,7 +47,12 @@ def main_job(config: Config, folder: Path | None = None) -> int:
 
         from evensight.training.train import train
 
-        result = train(config, run, manifest, objective)
+        try:
+            result = train(config, run, manifest, objective)
+        except UserError:
+            if not config.resume and not run.checkpoints.exists():
+                run.discard(Path(config.runs_dir) / config.experiment_name)
+            raise
         verdict = "NOT_MEASURED"
         if config.export:
             from evensight.deploy.export import export as write_artifact
@@ -100,14 +106,18 @@ def predict(options: PredictOptions) -> int:
 
     if options.out is not None and Path(options.out).suffix not in (".csv", ".parquet"):
         raise UserError(f"out: {options.out!r} has no known ending; allowed: .csv, .parquet.")
+    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
+        raise UserError(f"out: the folder of {options.out!r} does not exist; make it first.")
     with logged(), shown() as progress:
         table = label(Path(options.artifact), options.data, accept_failed=options.accept_failed, progress=progress)
     if options.out is None:
         print(table.write_csv(), end="")
-    elif options.out.endswith(".csv"):
-        table.write_csv(options.out)
-    else:
-        table.write_parquet(options.out)
+        return DONE
+    try:
+        with replaced(Path(options.out)) as temporary:
+            (table.write_csv if options.out.endswith(".csv") else table.write_parquet)(temporary)
+    except OSError as error:
+        raise UserError(f"out: {options.out!r} cannot be written ({error.strerror or error}).") from None
     return DONE
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
 import platform
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -15,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from evensight import __version__
-from evensight.compose import compose, to_yaml, typed
+from evensight.compose import compose, group_option, groups, to_yaml, typed
 from evensight.config import Config
 from evensight.errors import UserError, nearest
 from evensight.files import digest_json, replaced, write_json, write_text
@@ -32,6 +36,8 @@ NOT_IDENTITY_TRAINER = (
     *("devices", "num_nodes", "accelerator", "strategy", "num_threads", "default_root_dir"),
     *("progress", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
 )
+# What YAML and Hydra read as true.
+_TRUE = ("true", "yes", "on", "y", "1")
 PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "albumentations", "timm", "numpy", "polars", "pillow")
 
 
@@ -107,6 +113,17 @@ class Run:
             ) from None
         return run
 
+    def discard(self, experiment: Path) -> None:
+        """Removes a run that a mistake ended before it began; `latest` of `experiment` goes back to the newest left."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        left = [*experiment.glob("2*/config.yaml"), *experiment.glob("sweep-*/*/config.yaml")]
+        if left:
+            _point_latest(experiment, max(left, key=lambda path: path.stat().st_mtime).parent)
+        else:
+            (experiment / "latest").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other things are in it
+                experiment.rmdir()
+
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """Opens an existing run folder.
@@ -116,16 +133,23 @@ class Run:
         """
         folder = Path(path)
         if not (folder / "config.yaml").is_file():
-            siblings = [str(entry) for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            closest = nearest(str(folder), siblings)
-            hint = f" Did you mean {closest}?" if closest else ""
+            hint = f" Did you mean {closest}?" if (closest := _nearest_run(folder)) else ""
             raise UserError(f"run: {folder} is no run folder (no config.yaml in it).{hint}")
         return cls(folder.resolve())
 
     def config(self) -> Config:
-        """Returns the configuration the run recorded."""
-        loaded = OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml"))
-        assert isinstance(loaded, dict)
+        """Returns the configuration the run recorded.
+
+        Raises:
+            UserError: If the file cannot be read, or holds what no configuration does.
+        """
+        path = self.folder / "config.yaml"
+        try:
+            loaded = OmegaConf.to_container(OmegaConf.load(path))
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            raise UserError(f"run: {path} cannot be read ({type(error).__name__}); it is broken.") from error
+        if not isinstance(loaded, dict):
+            raise UserError(f"run: {path} is no configuration of a run.")
         return typed({str(key): value for key, value in loaded.items()})
 
     def objective(self) -> Objective:
@@ -162,13 +186,14 @@ def configuration(arguments: list[str]) -> Config:
         UserError: A wrong key or value, no run, or a key that would change what is resumed.
     """
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if given.get("resume", "false").lower() != "true":
+    if given.get("resume", "false").lower() not in _TRUE:
         return compose(arguments)
     if not given.get("run"):
         raise UserError("resume=true needs the run to continue: write run=<run folder> resume=true.")
     run = Run.open(given["run"])
     values = asdict(run.config())
     changed: DictConfig | ListConfig = OmegaConf.create(values)
+    known = groups()
     for key, value in given.items():
         section, _, name = key.partition(".")
         free = {"data": NOT_IDENTITY_DATA, "trainer": NOT_IDENTITY_TRAINER}.get(section, ())
@@ -177,7 +202,10 @@ def configuration(arguments: list[str]) -> Config:
                 f"{key}: a resumed run keeps its configuration ({run.folder / 'config.yaml'}); "
                 f"leave {key} out, or start a new run."
             )
-        changed = OmegaConf.merge(changed, OmegaConf.from_dotlist([f"{key}={value}"]))
+        if key in known:
+            OmegaConf.update(changed, key, group_option(key, value), merge=False)
+        else:
+            changed = OmegaConf.merge(changed, OmegaConf.from_dotlist([f"{key}={value}"]))
     assert isinstance(changed, DictConfig)
     changed["run"] = str(run.folder)
     return typed(changed)
@@ -214,6 +242,15 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _nearest_run(folder: Path) -> Path | None:
+    """Returns the run folder that was most likely meant: the latest one inside, or one beside of a like name."""
+    if (folder / "latest" / "config.yaml").is_file():
+        return folder / "latest"
+    beside = {path.parent.name: path.parent for path in folder.parent.glob("*/config.yaml")}
+    closest = nearest(folder.name, beside)
+    return beside[closest] if closest else None
 
 
 def _processor() -> str:

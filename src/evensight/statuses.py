@@ -36,7 +36,8 @@ def guarded(call: Callable[[], int]) -> int:
         if not notes:  # no run had begun, so there is no log that has it
             traceback.print_exc()
         first = (str(error).splitlines() or [""])[0]
-        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first} ({', '.join(notes)})")
+        where = f" ({', '.join(notes)})" if notes else ""
+        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first}{where}")
         return BROKEN
 
 

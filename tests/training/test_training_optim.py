@@ -49,6 +49,12 @@ def test_known_and_named_optimizers(network: nn.Module) -> None:
         build_optimizer({"name": "adam"}, network.named_parameters(), False)
 
 
+@pytest.mark.parametrize("betas", [[0.9], [2.0, 3.0], [0.9, 0.99, 0.999]])
+def test_a_value_that_torch_refuses_is_a_mistake_of_the_users(network: nn.Module, betas: list[float]) -> None:
+    with pytest.raises(UserError, match=r"^optimizer: "):
+        build_optimizer({"name": "adamw", "lr": 0.1, "betas": betas}, network.named_parameters(), False)
+
+
 def test_warmup_then_cosine() -> None:
     factors = [learning_rate_factor(step, 100, 0.2, 0.1, cosine=True) for step in range(101)]
     assert factors[0] == pytest.approx(1 / 20)

@@ -55,6 +55,8 @@ class Predictor:
 
     def __init__(self, artifact: Path | str, device: str = "cpu", accept_failed: bool = False) -> None:
         folder = Path(artifact)
+        if not (folder / "contract.json").is_file():
+            raise ValueError(f"{folder}: holds no contract.json; it is not the artifact folder of a run")
         self.contract = _json(folder / "contract.json")
         self.classes: tuple[str, ...] = tuple(self.contract["classes"])
         self.max_pixels = int(self.contract.get("limits", {}).get("max_pixels", MAX_PIXELS))

@@ -62,10 +62,14 @@ def build_optimizer(
         optimizer: Optimizer = instantiate(plain, allow_targets, "optimizer", params=groups)
         return optimizer
     options = {key: value for key, value in settings.items() if key not in ("name", "weight_decay")}
-    if settings["name"] == "adamw":
-        return AdamW(groups, fused=fused, **{**options, "betas": tuple(options.get("betas", (0.9, 0.999)))})
-    if settings["name"] == "sgd":
-        return SGD(groups, fused=fused, **options)
+    try:
+        if settings["name"] == "adamw":
+            first, second = options.pop("betas", (0.9, 0.999))
+            return AdamW(groups, fused=fused, betas=(float(first), float(second)), **options)
+        if settings["name"] == "sgd":
+            return SGD(groups, fused=fused, **options)
+    except ValueError as error:  # torch refuses a value, or betas are not two
+        raise UserError(f"optimizer: {error}.") from error
     raise unknown("optimizer.name", str(settings["name"]), ("adamw", "sgd"))
 
 
