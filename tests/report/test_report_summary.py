@@ -56,11 +56,27 @@ def test_chance_is_not_called_a_decision() -> None:
 
 def test_a_users_own_folder_is_told_how_to_keep_its_settings(tmp_path: Path) -> None:
     write(tmp_path, "validation", [row(f"r{i}", "PASS") for i in range(20)], {})
-    command = "train.py experiment=folder 'data.root=my photos'"
+    command = "train.py experiment=folder 'data.root=my photos' debug=fast"
     (tmp_path / "environment.json").write_text(json.dumps({"command": command}), encoding="utf-8")
     lines = summary(tmp_path).splitlines()
     assert lines[-1] == "keep      python train.py experiment=folder 'data.root=my photos' --save=<name>"
     assert len(lines) <= 15
+
+
+def test_what_is_next_can_be_typed_after_a_fail(tmp_path: Path) -> None:
+    """predict refuses a model that failed its test unless it is told."""
+    write(tmp_path, "test", [row("accuracy", "FAIL")], {})
+    assert summary(tmp_path).endswith("data=<folder> accept_failed=true")
+
+
+def test_openings_of_a_sealed_split_are_said(tmp_path: Path) -> None:
+    write(tmp_path, "test", [row("accuracy", "PASS")], {})
+    path = tmp_path / "verdicts" / "test.json"
+    verdict = json.loads(path.read_text(encoding="utf-8")) | {"sealed": True, "openings": 2, "verdict": "PASS"}
+    path.write_text(json.dumps(verdict), encoding="utf-8")
+    lines = summary(tmp_path).splitlines()
+    assert lines[0] == "test: PASS  (opening 2 of the sealed test split)"
+    assert lines[-1].endswith("data=<folder>")
 
 
 def test_without_verdicts_it_says_so(tmp_path: Path) -> None:

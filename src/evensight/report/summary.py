@@ -73,10 +73,17 @@ def _headline(found: list[tuple[str, dict[str, Any]]]) -> str:
     others = [f"{name}: {verdict['verdict']}" for name, verdict in found[:-1]]
     notes = [
         *others,
-        "not sealed: its openings are not counted" if not last.get("sealed", True) and stage == "test" else "",
+        _opened(last) if stage == "test" else "",
     ]
     shown = "; ".join(note for note in notes if note)
     return f"{line}  ({shown})" if shown else line
+
+
+def _opened(verdict: dict[str, Any]) -> str:
+    if not verdict.get("sealed", True):
+        return "not sealed: its openings are not counted"
+    openings = verdict.get("openings", 0)
+    return f"opening {openings} of the sealed test split" if openings else ""
 
 
 def _rows(verdict: dict[str, Any], room: int) -> list[str]:
@@ -109,13 +116,16 @@ def _next(run_folder: Path, stage: str, verdict: dict[str, Any]) -> str:
         return f"evensight test run={run}    (opens the sealed test split)"
     if stage == "validation":
         return f"evensight test run={run}"
-    return f"evensight predict artifact={run}/artifact data=<folder>"
+    # A model that failed its test is used only by those who say so.
+    accepted = " accept_failed=true" if verdict["verdict"] == "FAIL" else ""
+    return f"evensight predict artifact={run}/artifact data=<folder>{accepted}"
 
 
 def _keep(environment: dict[str, Any]) -> str:
     """Returns the line that makes an experiment file of settings for a user's own images, else an empty text."""
     arguments = shlex.split(str(environment.get("command", "")))[1:]
-    arguments = [argument for argument in arguments if argument != "train"]
+    # debug= is for trying out, and cannot be kept.
+    arguments = [argument for argument in arguments if argument != "train" and not argument.startswith("debug=")]
     own = [argument for argument in arguments if argument in ("experiment=folder", "experiment=table")]
     return f"python train.py {shlex.join(arguments)} --save=<name>" if own else ""
 
