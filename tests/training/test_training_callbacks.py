@@ -158,6 +158,8 @@ def test_line_of_an_epoch() -> None:
         "reliance on colour 0.250"
     )
     assert epoch_line(0, -1, {}) == "epoch 1"
+    unvalidated = {"train/accuracy": 1.0}
+    assert epoch_line(0, 60, unvalidated) == "epoch 1/60  training accuracy 1.000"
 
 
 def test_a_line_an_epoch_without_a_terminal(place: Workplace, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -137,4 +138,6 @@ def _mode(settings: WandbLogger) -> Any:
         return settings.mode or os.environ["WANDB_MODE"]
     import wandb
 
-    return "online" if wandb.api.api_key else "offline"
+    # It says on the terminal that another way is to come, which versions before it lack.
+    with contextlib.redirect_stderr(io.StringIO()):
+        return "online" if wandb.api.api_key else "offline"

@@ -33,6 +33,8 @@ def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str
         parts.append(f"{metrics['train/images_per_second']:,.0f} images/s")
     if "train/loss" in metrics:
         parts.append(f"loss {metrics['train/loss']:.3f}")
+    if "val/accuracy" not in metrics and "train/accuracy" in metrics:
+        parts.append(f"training accuracy {metrics['train/accuracy']:.3f}")
     parts += standing(metrics)
     reliance = [name for name in metrics if name.count("/") == 2 and "/reliance/" in name]
     return "  ".join([*parts, *(f"reliance on {name.split('/')[2]} {metrics[name]:.3f}" for name in reliance)])
