@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evensight.deploy.graph import TOLERANCE
 from evensight.errors import RunError
@@ -32,6 +33,15 @@ def reference(network: Network, spec: PreprocessSpec, temperature: float) -> Cal
     return answer
 
 
+def load_program(path: Path) -> nn.Module:
+    """Loads `model.pt2` as a module."""
+    with warnings.catch_warnings():
+        # torch 2.11 reads constants from bytes that it does not write to, and warns that they are not writable.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
+        module: nn.Module = torch.export.load(path).module()
+    return module
+
+
 def check_files(model: Path, program: Path, trained: Callable[[Tensor], Answer], images: Sequence[Tensor]) -> float:
     """Compares `model.ts` and `model.pt2` as written with the trained network.
 
@@ -49,7 +59,7 @@ def check_files(model: Path, program: Path, trained: Callable[[Tensor], Answer],
         RunError: If an answer differs by more than the tolerance; says which, on what, by how much.
     """
     scripted = script.load(model)
-    exported = torch.export.load(program).module()
+    exported = load_program(program)
     worst = 0.0
     with torch.inference_mode():
         for batch in cases(images):
