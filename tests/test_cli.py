@@ -104,6 +104,12 @@ def test_save_refuses_what_an_experiment_cannot_hold(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    assert main(["train", "experiment=shapes", f"datasets_dir={tmp_path / 'file'}"]) == 2
+    assert "datasets_dir" in capsys.readouterr().err
+
+
 def test_train_py_is_the_same_command() -> None:
     found = subprocess.run(
         [sys.executable, "train.py", "experiment=shapez"], cwd=REPOSITORY, capture_output=True, text=True, check=False

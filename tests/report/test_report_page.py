@@ -143,3 +143,12 @@ def test_a_row_that_was_not_measured_says_why(make_run):
 def test_not_a_run_folder_is_said(tmp_path):
     with pytest.raises(UserError, match="no run folder"):
         write_report(tmp_path)
+
+
+def test_what_was_found_in_the_data_is_in_the_page(make_run):
+    folder = make_run()
+    finding = {"code": "undecodable", "count": 7, "examples": ["a/<b>.jpg: format"], "message": "cannot be decoded"}
+    (folder / "findings.json").write_text(json.dumps({"schema_version": 1, "findings": [finding]}))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "What was found in the data" in text
+    assert "a/&lt;b&gt;.jpg: format" in text and "cannot be decoded" in text

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,7 +161,7 @@ def test_nan_ends_the_run_and_is_never_the_best(place: Workplace, monkeypatch: p
     monkeypatch.setattr(room, "user_callbacks", lambda config: [BreakLater()])
     config = place.config("trainer.max_epochs=3")
     run = room.Run.create(config)
-    with pytest.raises(RunError, match=r"not finite: train/loss is nan in epoch 1"):
+    with pytest.raises(RunError, match=r"not finite: train/loss is nan in epoch 2"):
         room.train(config, run, place.manifest, place.objective)
     for name in ("best.ckpt", "last.ckpt"):
         checkpoint = read_checkpoint(run.checkpoints / name)
@@ -228,3 +231,18 @@ def test_broken_checkpoint_is_named(place: Workplace, tmp_path: Any) -> None:
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"best.ckpt cannot be read"):
         read_checkpoint(path)
+
+
+def test_an_image_that_breaks_in_training_is_named_for_the_report(place: Workplace, tmp_path: Path) -> None:
+    """Prepared whole, lost before the fit: counted, and no crash."""
+    root = tmp_path / "copy"
+    shutil.copytree(place.manifest.root, root)
+    path = place.manifest.split("train")["path"][0]
+    (root / path).write_bytes(b"broken")
+    config = place.config("trainer.max_epochs=1", "reliance.cues=[]")
+    run = room.Run.create(config)
+    room.train(config, run, dataclasses.replace(place.manifest, root=root), place.objective)
+    findings = json.loads((run.folder / "findings.json").read_text(encoding="utf-8"))["findings"]
+    (broke,) = [finding for finding in findings if finding["code"] == "broke_in_training"]
+    assert broke["count"] == 1
+    assert path in broke["examples"][0]

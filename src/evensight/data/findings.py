@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from evensight.files import write_json
 
 NUM_EXAMPLES = 5
 NOTES = ("unused_column", "validation_from_train", "test_from_train", "other_files")
@@ -36,6 +39,11 @@ def found(code: str, items: Sequence[object], message: str) -> list[Finding]:
     # A file's name may hold bytes that are no text; a log and a JSON file take text alone.
     examples = [str(item).encode("utf-8", "backslashreplace").decode() for item in items[:NUM_EXAMPLES]]
     return [Finding(code, len(items), examples, message)]
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Writes what was found as JSON, whole or not at all, for the report."""
+    write_json(path, {"schema_version": 1, "findings": [finding.to_dict() for finding in findings]})
 
 
 def log_findings(logger: logging.Logger, name: str, findings: Iterable[Finding]) -> None:

@@ -23,9 +23,17 @@ SCHEMA_VERSION = 1
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, waiting for it; the system lets go of it when the process ends, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    """Holds the lock of a folder, waiting for it; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"datasets_dir: {folder} cannot be written ({error.strerror}); choose another.") from error
+    with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -39,6 +39,7 @@ class RunFiles:
     environment: dict[str, Any]
     objective: dict[str, Any]
     contract: dict[str, Any]
+    findings: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
     stages: list[Stage]
 
@@ -83,6 +84,7 @@ def read_folder(folder: Path) -> RunFiles:
         environment=_json(folder / "environment.json"),
         objective=_json(folder / "objective.json"),
         contract=_json(folder / "artifact" / "contract.json"),
+        findings=list(_json(folder / "findings.json").get("findings", [])),
         epochs=_lines(folder / "metrics.jsonl"),
         stages=[_stage(folder, name) for name in STAGES if (folder / "verdicts" / f"{name}.json").is_file()],
     )

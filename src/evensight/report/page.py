@@ -66,6 +66,7 @@ def page(run: RunFiles) -> dict[str, Any]:
         "parts": _parts(run, last) if last else None,
         "mistakes": _mistakes(run, last) if last else [],
         "failed": last.verdict.extra.get("failed", {}) if last else {},
+        "findings": run.findings,
         "identities": _identities(run, last),
         "environment": _environment(run),
         "config_text": run.config_text,

@@ -190,7 +190,7 @@ class Classifier(lightning.LightningModule):
         for name in ("train/loss", "val/loss"):
             if not math.isfinite(figures.get(name, 0.0)):
                 raise RunError(
-                    f"training is not finite: {name} is {figures[name]} in epoch {self.current_epoch}; "
+                    f"training is not finite: {name} is {figures[name]} in epoch {self.current_epoch + 1}; "
                     "lower optimizer.lr, clip with trainer.gradient_clip_val, or look with trainer.detect_anomaly=true."
                 )
         measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}

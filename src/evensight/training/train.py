@@ -16,6 +16,7 @@ from evensight.config import Config, CsvLogger
 from evensight.cues import Cue
 from evensight.cues.reliance import DonorBank
 from evensight.data.datamodule import ImageDataModule
+from evensight.data.findings import found, write_findings
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
@@ -34,6 +35,8 @@ from evensight.training.loggers import Mirror, mirrored
 from evensight.training.methods.base import DataFacts
 from evensight.training.phases import fit
 from evensight.training.trainer import build_trainer, user_callbacks
+
+FINDINGS = "findings.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
 
     Args:
         config: The checked configuration; with `resume`, the fit goes on from the run's `last.ckpt`.
-        run: The run folder, which gets `checkpoints/`, `metrics.jsonl` and `donors.safetensors`.
+        run: The run folder, which gets `checkpoints/`, `metrics.jsonl`, `donors.safetensors` and `findings.json`.
         manifest: The prepared data.
         objective: Resolved.
 
@@ -83,11 +86,15 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     with mirrored(config, run) as mirror:
         callbacks = build_callbacks(config, run, manifest, objective, classifier, bank, cues, mirror)
         trainer = build_trainer(config, callbacks)
+        write_findings(run.folder / FINDINGS, manifest.findings)
         start = time.perf_counter()
         fit(trainer, classifier, datamodule, resume)
         seconds = time.perf_counter() - start
         result = _result(config, run, manifest, classifier, bank, seconds)
         _repair(run, classifier, datamodule, result)
+        broke = [f"{path} ({reason})" for path, reason in datamodule.failures().items()]
+        message = "images that broke after they were prepared; they count nowhere from then on"
+        write_findings(run.folder / FINDINGS, [*manifest.findings, *found("broke_in_training", broke, message)])
         if mirror is not None:
             mirror.summary({**result.metrics, "best_epoch": result.best_epoch, "seconds": seconds})
     return result
