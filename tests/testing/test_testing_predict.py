@@ -12,7 +12,7 @@ import torch
 import made_artifact
 from evensight.errors import UserError
 from evensight.records.artifact import Artifact
-from evensight.testing.predict import predict
+from evensight.testing.predict import found_images, predict
 from evensight.testing.predictions import Batch, Served, from_sources, judged
 
 
@@ -99,3 +99,10 @@ def test_decoded_pixels_are_taken_as_they_are(made: made_artifact.Made) -> None:
     served = Served(made.artifact)
     (probs,) = judged(served, from_sources(pixels, 10**6), 3, lambda batch: batch.probs.numpy(), {})
     assert np.argmax(probs, axis=1).tolist() == [2, 2, 2]
+
+
+def test_a_folder_is_searched_for_what_training_would_take(tmp_path: Path) -> None:
+    """Not for the `._name.jpg` that another system leaves beside each image."""
+    for name in ("a.jfif", "b.JPE", "._c.jpg", "d.txt", "e.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in found_images(str(tmp_path))] == ["a.jfif", "b.JPE", "e.png"]

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
+from evensight.data.readers.listing import IMAGE_SUFFIXES, is_image
 from evensight.errors import UserError
 from evensight.runtime.predictor import Predictor
 from evensight.testing.predictions import Progress, silent
 
-# By their endings; what is inside decides (runtime/decode.py).
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 BATCH_SIZE = 64
 
 
@@ -66,9 +65,11 @@ def found_images(data: str) -> list[Path]:
         if path.is_file():
             paths.append(path)
         elif path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+            inside = sorted(file for file in path.rglob("*") if is_image(file.name) and file.is_file())
             if not inside:
-                raise UserError(f"data: {path} holds no image; endings looked for: {', '.join(ENDINGS)}.")
+                raise UserError(
+                    f"data: {path} holds no image; endings looked for: {', '.join(sorted(IMAGE_SUFFIXES))}."
+                )
             paths += inside
         else:
             raise UserError(
