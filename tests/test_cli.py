@@ -41,6 +41,8 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["predict", "artifact=x"], ["data"]),
         (["predict", "artifact=nowhere", "data=nowhere", "out=x.xls"], ["out", ".csv"]),
         (["train", "resume=true"], ["resume", "run="]),
+        (["train", "experiment=shapes", "resume=true", "run=x", "--multirun"], ["resume=true", "--multirun"]),
+        (["train", "experiment=shapes", "experiment_name=${nothing}", "--multirun"], ["--multirun", "nothing"]),
         (["train", "experiment=shapes", "resume=yes"], ["resume", "run="]),
         (["train", "experiment=shapes", "run=somewhere"], ["run", "somewhere", "resume=true"]),
         (["train", "experiment=shapes", "reliance.cues=[color]"], ["reliance.cues", "color", "Did you mean 'colour'"]),

@@ -92,7 +92,9 @@ def build_trainer(config: Config, callbacks: Sequence[Callback]) -> lightning.Tr
         with quiet():
             return lightning.Trainer(callbacks=list(callbacks), plugins=plugins, **arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+        wanted = str(arguments.get("accelerator", "auto"))
+        hint = "" if wanted in ("auto", "cpu") or torch.cuda.is_available() else " Write trainer=auto or trainer=cpu."
+        raise UserError(f"trainer: {' '.join(str(error).split())}{hint}") from error
 
 
 @contextlib.contextmanager
