@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from evensight.compose import compose, config_folder, groups, to_yaml, typed
-from evensight.config import Config, TrainerConfig
+from evensight.config import Config
 from evensight.errors import UserError
 
 EXPERIMENTS = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
@@ -49,14 +47,6 @@ def test_values_reach_their_keys() -> None:
 def test_another_reader_another_schema() -> None:
     with pytest.raises(UserError, match=r"data\.correlation"):
         compose(["experiment=folder", "data.root=photos", "data.correlation=0.5"])
-
-
-def test_trainer_takes_every_argument_of_lightning() -> None:
-    from lightning import Trainer
-
-    ours = {"seed_everything", "num_threads", "progress"}
-    theirs = set(inspect.signature(Trainer.__init__).parameters) - {"self", "logger", "callbacks"}
-    assert {field.name for field in fields(TrainerConfig)} - ours == theirs
 
 
 # What was typed -> what the sentence must hold: the key, what was found, what is allowed or nearest.

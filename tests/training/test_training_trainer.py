@@ -56,6 +56,12 @@ def test_what_lightning_refuses_is_one_sentence(place: Workplace) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there_is_told_what_to_write(place: Workplace) -> None:
+    with pytest.raises(UserError, match=r"^trainer: .*gpu.*trainer=auto or trainer=cpu"):
+        build_trainer(place.config("trainer.accelerator=gpu"), [])
+
+
 def test_users_callbacks_are_built(place: Workplace) -> None:
     (found,) = user_callbacks(place.config("callbacks=early_stopping", "callbacks.early_stopping.patience=3"))
     assert isinstance(found, EarlyStopping)
