@@ -236,6 +236,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
+        "gpus": _gpus(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": versions,
         "command": shlex.join(sys.argv),
@@ -259,6 +260,15 @@ def _processor() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Names the NVIDIA devices by the driver's own files, so that torch need not be imported."""
+    found = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model")]
+    return found
 
 
 def _commit() -> str | None:

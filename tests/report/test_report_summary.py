@@ -54,6 +54,12 @@ def test_chance_is_not_called_a_decision() -> None:
     assert standing_out({"requirements": [row("accuracy", "PASS")], "extra": decided(0.13, 0.12)}) == ""
 
 
+def test_without_a_cue_the_row_furthest_from_its_bound_is_named() -> None:
+    rows = [row("accuracy", "PASS"), row("recall", "FAIL", 0.3), row("precision", "FAIL", 0.6)]
+    found = standing_out({"requirements": rows, "extra": {}})
+    assert found == "furthest from its bound: recall [red], .300 against .900."
+
+
 def test_a_users_own_folder_is_told_how_to_keep_its_settings(tmp_path: Path) -> None:
     write(tmp_path, "validation", [row(f"r{i}", "PASS") for i in range(20)], {})
     command = "train.py experiment=folder 'data.root=my photos' debug=fast"

@@ -55,7 +55,7 @@ def standing_out(verdict: dict[str, Any]) -> str:
     if not failed:
         return ""
     row = max(failed, key=lambda row: abs(float(row["estimate"]) - float(row["bound"])))
-    return f"furthest from its bound: {row['label']}, worst at {row['worst']} ({number(row['estimate'])})."
+    return f"furthest from its bound: {_label(row)}, {number(row['estimate'])} against {number(row['bound'])}."
 
 
 def number(value: float | None) -> str:
