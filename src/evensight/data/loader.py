@@ -160,7 +160,7 @@ class Loader:
 
     def _ahead(self, epoch: int, order: NDArray[np.int64], start: int) -> Iterator[Batch]:
         pending: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self.num_workers, "loader", initializer=one_torch_thread)
+        pool = single_threaded_pool(self.num_workers, "loader")
         try:
             for number in range(start, len(self)):
                 pending.append(pool.submit(self._build, epoch, order, number))
@@ -173,14 +173,26 @@ class Loader:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def one_torch_thread() -> None:
-    """Gives this thread a torch of one thread: a team for each worker would fight with the training step for the cores.
+def single_threaded_pool(num_threads: int, name: str) -> ThreadPoolExecutor:
+    """Returns a pool whose threads each see a torch of one thread.
 
-    OpenMP keeps the number by thread, and torch hands its latest to threads that start later; so a short-lived thread
-    sets that back to what it was.
+    A team of OpenMP threads for each worker would fight with the training step for the cores.
+
+    Args:
+        num_threads: Workers.
+        name: Prefix of their names.
     """
-    before = torch.get_num_threads()
+    return ThreadPoolExecutor(num_threads, name, initializer=_one_torch_thread, initargs=(torch.get_num_threads(),))
+
+
+def _one_torch_thread(of_others: int) -> None:
+    """Sets this thread's torch to one thread and leaves `of_others` to threads that start later.
+
+    OpenMP keeps the number by thread, and torch hands the latest one to threads that start later; so a short-lived
+    thread sets that back. Every worker sets back the number of the thread that made the pool: what a worker finds
+    itself may be another worker's 1.
+    """
     torch.set_num_threads(1)
-    restore = threading.Thread(target=torch.set_num_threads, args=(before,))
+    restore = threading.Thread(target=torch.set_num_threads, args=(of_others,))
     restore.start()
     restore.join()

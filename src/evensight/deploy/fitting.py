@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from evensight.config import Config
 from evensight.cues import Cue, build_cue
 from evensight.cues.probe import Probe, fit_probe
 from evensight.data.dataset import Batch, ImageDataset
-from evensight.data.loader import one_torch_thread
+from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
@@ -98,5 +97,5 @@ def mapped(
         with torch.inference_mode():
             return work(dataset.batch(0, chunk))
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), "fit", initializer=one_torch_thread) as pool:
+    with single_threaded_pool(len(os.sched_getaffinity(0)), "fit") as pool:
         return list(pool.map(done, chunks))

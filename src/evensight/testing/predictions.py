@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evensight.data.loader import one_torch_thread
+from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.errors import RunError, UserError
 from evensight.records.artifact import Artifact
@@ -122,7 +122,7 @@ def judged(
 
     num_threads = len(os.sched_getaffinity(0))
     ahead: deque[tuple[int, Future[tuple[dict[int, str], Result | None]]]] = deque()
-    pool = ThreadPoolExecutor(num_threads, "judge", initializer=one_torch_thread)
+    pool = single_threaded_pool(num_threads, "judge")
     try:
         starts = iter(range(0, count, step))
         while True:
