@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from evensight import config as schema
 from evensight.config import Config
-from evensight.errors import UserError, unknown
+from evensight.errors import UserError, first_line, unknown
 from evensight.names import BACKBONES, CUES, METHODS, READERS, resolve
 
 # Keys whose values are one of a few words, and keys with a range: (low, high), both allowed; None is open.
@@ -64,6 +64,9 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
 }
 
 
+RESUME_WHAT = "resume=true needs the run to continue: write run=<run folder> resume=true."
+
+
 def config_folder() -> Path:
     """Returns the folder of the framework's own YAML: in the package (a wheel), else beside `src` (a clone)."""
     package = Path(__file__).parent
@@ -77,6 +80,12 @@ def user_folder() -> Path | None:
     """Returns the user's own `./configs`, whose files add group options, or None when there is none besides ours."""
     folder = Path.cwd() / "configs"
     return folder if folder.is_dir() and folder.resolve() != config_folder().resolve() else None
+
+
+def search_path() -> list[str]:
+    """Returns the override that lets Hydra find the user's own options, none where there are none."""
+    extra = user_folder()
+    return [] if extra is None else [f"hydra.searchpath=[file://{extra}]"]
 
 
 def groups() -> dict[str, list[str]]:
@@ -103,7 +112,7 @@ def prepare_overrides(arguments: list[str]) -> list[str]:
             override = parser.parse_override(argument)
         except HydraException as error:
             raise UserError(
-                f"{argument!r} is no override; write key=value, or group=option ({_first(error)})."
+                f"{argument!r} is no override; write key=value, or group=option ({_said(error)})."
             ) from None
         prepared.append(_prepared(argument, override, options, roots))
     return prepared
@@ -141,15 +150,12 @@ def compose(arguments: list[str]) -> Config:
     Raises:
         UserError: One sentence with the key, what was found and what is allowed.
     """
-    overrides = prepare_overrides(arguments)
-    extra = user_folder()
-    if extra is not None:
-        overrides.append(f"hydra.searchpath=[file://{extra}]")
+    overrides = [*prepare_overrides(arguments), *search_path()]
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             composed = hydra_compose("config", overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"configuration: {_first(error)}") from None
+        raise UserError(f"configuration: {_said(error)}") from None
     return typed(composed)
 
 
@@ -160,10 +166,8 @@ def group_option(group: str, option: str) -> dict[str, Any]:
         UserError: If the group has no such option.
     """
     (checked,) = prepare_overrides([f"{group}={option}"])
-    extra = user_folder()
-    searched = [] if extra is None else [f"hydra.searchpath=[file://{extra}]"]
     with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        composed = hydra_compose(checked.replace("=", "/", 1), overrides=searched)
+        composed = hydra_compose(checked.replace("=", "/", 1), overrides=search_path())
     values = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(values, dict)
     return dict(values.get(group) or {})
@@ -178,14 +182,14 @@ def typed(composed: DictConfig | dict[str, Any]) -> Config:
     try:
         container = OmegaConf.to_container(composed, resolve=True) if isinstance(composed, DictConfig) else composed
     except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {_first(error)}") from None
+        raise UserError(f"configuration: {_said(error)}") from None
     assert isinstance(container, dict)
     raw: dict[str, Any] = {str(key): value for key, value in container.items()}
     sections = {field.name for field in dataclasses.fields(Config)}
     for key in raw:
         if key not in sections:
             raise unknown("key", key, sections)
-    values = {name: _section(name, raw[name]) for name in raw if raw[name] is not None or name in ("run",)}
+    values = {name: _section(name, raw[name]) for name in raw if raw[name] is not None}
     result: Config = _object(Config, values, "")
     _check_values(result)
     return result
@@ -273,7 +277,7 @@ def _object(kind: type, values: dict[str, Any], prefix: str) -> Any:
                 node = merged._get_node(field.name)
                 found[field.name] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else merged[field.name]
     except (ConfigKeyError, ValidationError, MissingMandatoryValue, OmegaConfBaseException) as error:
-        raise UserError(f"{prefix}{current}: {_first(error)}.") from None
+        raise UserError(f"{prefix}{current}: {_said(error)}.") from None
     return kind(**found, **nested)
 
 
@@ -296,7 +300,7 @@ def _check_values(config: Config) -> None:
     if "/" not in config.model.backbone and config.model.backbone not in BACKBONES:
         raise unknown("model.backbone", config.model.backbone, [*BACKBONES, "timm/<name>", "torchvision/<name>"])
     if config.resume and not config.run:
-        raise UserError("resume=true needs the run to continue: write run=<run folder> resume=true.")
+        raise UserError(RESUME_WHAT)
     if config.run and not config.resume:
         raise UserError(f"run: {config.run} is only read with resume=true; write run={config.run} resume=true.")
     check = getattr(config.data, "check", None)
@@ -310,6 +314,6 @@ def _lookup(config: Any, key: str) -> Any:
     return config
 
 
-def _first(error: Exception) -> str:
-    """Returns the first line of an error's text."""
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+def _said(error: Exception) -> str:
+    """Returns what Hydra or OmegaConf say, without the full stop that our sentence ends with."""
+    return first_line(error).rstrip(".")

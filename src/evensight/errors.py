@@ -14,6 +14,11 @@ class RunError(RuntimeError):
     """The machine or evensight failed (disk full, parity, training not finite). Ends a command with status 4."""
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's text, or its type's name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
     """Returns the allowed name most like `name`, or None when nothing is close."""
     by_lower = {option.lower(): option for option in allowed}

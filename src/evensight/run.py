@@ -21,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from evensight import __version__
-from evensight.compose import compose, group_option, groups, to_yaml, typed
+from evensight.compose import RESUME_WHAT, compose, group_option, groups, to_yaml, typed
 from evensight.config import Config
 from evensight.errors import UserError, nearest
-from evensight.files import digest_json, replaced, write_json, write_text
+from evensight.files import digest_json, write_json, write_text
 
 if TYPE_CHECKING:
     from evensight.objective.objective import Objective
@@ -171,10 +171,6 @@ class Run:
         write_json(path, value)
         return path
 
-    def replaced(self, name: str) -> Any:
-        """Returns a context whose temporary path becomes the file `name` on a clean exit."""
-        return replaced(self.folder / name)
-
 
 def configuration(arguments: list[str]) -> Config:
     """Composes a configuration, or with `run=<folder> resume=true` takes the one that the run recorded.
@@ -189,7 +185,7 @@ def configuration(arguments: list[str]) -> Config:
     if given.get("resume", "false").lower() not in _TRUE:
         return compose(arguments)
     if not given.get("run"):
-        raise UserError("resume=true needs the run to continue: write run=<run folder> resume=true.")
+        raise UserError(RESUME_WHAT)
     run = Run.open(given["run"])
     values = asdict(run.config())
     changed: DictConfig | ListConfig = OmegaConf.create(values)

@@ -13,9 +13,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from evensight.compose import config_folder, prepare_overrides, typed, user_folder
+from evensight.compose import config_folder, prepare_overrides, search_path, typed
 from evensight.config import Config
-from evensight.errors import RunError, UserError
+from evensight.errors import RunError, UserError, first_line
 from evensight.statuses import ORDER, guarded
 
 
@@ -44,17 +44,14 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
 
         statuses.append(guarded(call))
 
-    arguments = prepare_overrides(overrides)
-    extra = user_folder()
-    if extra is not None:
-        arguments.append(f"hydra.searchpath=[file://{extra}]")
+    arguments = [*prepare_overrides(overrides), *search_path()]
     before = sys.argv
     sys.argv = [before[0], "--multirun", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else hydra.main prints its errors itself and exits with status 1
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"--multirun: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--multirun: {first_line(error)}") from None
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from evensight import names
 from evensight.cues.base import Cue
 
@@ -21,4 +23,9 @@ def build_cue(name: str, key: str = "reliance.cues") -> Cue:
     return cue
 
 
-__all__ = ["Cue", "build_cue"]
+def build_cues(wanted: Iterable[str]) -> list[Cue]:
+    """Returns the cues of these names, each once, in their order."""
+    return [build_cue(name) for name in dict.fromkeys(wanted)]
+
+
+__all__ = ["Cue", "build_cue", "build_cues"]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evensight.config import AugmentConfig
+from evensight.config import AugmentConfig, DataConfig
 from evensight.data.augment import Augment, Crop, sample_keys, uniforms
 from evensight.data.manifest import Manifest
 from evensight.data.originals import Originals, Pixels, to_crop
@@ -225,3 +225,10 @@ def _check_extra(extra: Sequence[str], columns: Sequence[str]) -> tuple[str, ...
         if not set(needed) <= set(columns):
             raise UserError(f"extra: these images come without {name!r}; the manifest has no {', '.join(needed)}.")
     return tuple(extra)
+
+
+def plain_images(
+    manifest: Manifest, split: str, spec: PreprocessSpec, data: DataConfig, extra: Sequence[str] = ()
+) -> ImageDataset:
+    """Returns a split as evaluation sees it: not augmented, nothing drawn, nothing kept in memory."""
+    return ImageDataset(manifest, split, spec, None, seed=0, extra=extra, max_pixels=data.max_pixels)

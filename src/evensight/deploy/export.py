@@ -20,11 +20,12 @@ from torch import Tensor
 
 from evensight import __version__
 from evensight.config import Config
-from evensight.cues import Cue
+from evensight.cues import Cue, build_cues
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank
+from evensight.data.dataset import plain_images
 from evensight.data.manifest import Manifest
-from evensight.deploy.fitting import fit_probes, judged, plain_images, stated_cues
+from evensight.deploy.fitting import fit_probes, judged
 from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_program, compile_script
 from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
@@ -79,11 +80,11 @@ def export(
     """
     started = time.perf_counter()
     network = network.cpu().eval()
-    cues = stated_cues(config, objective)
+    cues = build_cues([*config.reliance.cues, *objective.cue_names(rivals=True)])
     if probes is None:
-        images = plain_images(manifest, "train", spec, config)
+        images = plain_images(manifest, "train", spec, config.data)
         probes = fit_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
-    validation = plain_images(manifest, "validation", spec, config)
+    validation = plain_images(manifest, "validation", spec, config.data)
     temperature = fit_temperature(*judged(network, validation, config.data.eval_batch_size))
     real = real_images(manifest, NUM_GOLDEN)
     served, _ = build(network, spec, temperature, [_cut(image) for image in real])
@@ -196,7 +197,7 @@ def _contract(
         attributes=objective.levels,
         usual={name: tuple(map(int, levels)) for name, levels in manifest.usual.items()},
         cues=tuple(CueContract(name=cue.name, version=cue.version, operators=cue.operators) for cue in cues),
-        bounds={requirement.label: _number(requirement.bound) for requirement in objective.requirements},
+        bounds={requirement.label: requirement.bound_value for requirement in objective.requirements},
         reliance=RelianceContract(seed=config.reliance.seed, donors=donors),
         preprocessing=Preprocessing(**dataclasses.asdict(spec)),
         temperature=temperature,
@@ -213,11 +214,6 @@ def _contract(
             "torch": torch.__version__,
         },
     )
-
-
-def _number(bound: object) -> float | None:
-    """A resolved objective's bound: its words have been filled in."""
-    return None if bound is None else float(str(bound))
 
 
 def _write_tensors(folder: Path, network: Network, bank: DonorBank, probes: Mapping[str, Probe]) -> None:

@@ -11,34 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evensight import names
-from evensight.config import Config
-from evensight.cues import Cue, build_cue
+from evensight.cues import Cue
 from evensight.cues.probe import Probe, fit_probe
 from evensight.data.dataset import Batch, ImageDataset
 from evensight.data.loader import single_threaded_pool
-from evensight.data.manifest import Manifest
 from evensight.models.network import Network
-from evensight.objective.objective import Objective
-from evensight.runtime.preprocess import PreprocessSpec
 
 # A linear probe of a few dozen features gains nothing from more images than this.
 MOST_PROBE_IMAGES = 20_000
 Result = TypeVar("Result")
-
-
-def stated_cues(config: Config, objective: Objective) -> list[Cue]:
-    """Returns the cues to measure: those of the configuration, then those that only a requirement names."""
-    wanted = list(config.reliance.cues)
-    for requirement in objective.requirements:
-        wanted += [requirement.cue] if requirement.cue else []
-        wanted += [rival for rival in requirement.over if rival in names.CUES]
-    return [build_cue(name) for name in dict.fromkeys(wanted)]
-
-
-def plain_images(manifest: Manifest, split: str, spec: PreprocessSpec, config: Config) -> ImageDataset:
-    """Returns a split as evaluation sees it."""
-    return ImageDataset(manifest, split, spec, None, config.seed, max_pixels=config.data.max_pixels)
 
 
 def judged(network: Network, dataset: ImageDataset, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

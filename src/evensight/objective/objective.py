@@ -19,6 +19,7 @@ from pydantic import (
 
 from evensight.errors import UserError, unknown
 from evensight.files import canonical_json, digest_json
+from evensight.names import CUES
 from evensight.objective import checks
 from evensight.objective.requirement import ABOVE_CHANCE, Requirement
 
@@ -210,6 +211,13 @@ class Objective(BaseModel):
         if name not in levels:
             raise unknown(f"{key}: level of {attribute}", name, levels)
         return levels.index(name)
+
+    def cue_names(self, rivals: bool = False) -> tuple[str, ...]:
+        """The cues that requirements on reliance name, and with `rivals` those whose probe is to be beaten."""
+        named = [requirement.cue for requirement in self.requirements if requirement.cue]
+        if rivals:
+            named += [name for requirement in self.requirements for name in requirement.over if name in CUES]
+        return tuple(dict.fromkeys(named))
 
     def judged_at(self, stage: str) -> tuple[Requirement, ...]:
         """The requirements a stage judges or shows, in their order.

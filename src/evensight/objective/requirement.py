@@ -76,6 +76,11 @@ class Requirement(BaseModel):
         return metric_named(self.metric)
 
     @property
+    def bound_value(self) -> float | None:
+        """The bound as a number, None where the figure is only shown; the words of a resolved one are filled in."""
+        return None if self.bound is None else float(self.bound)
+
+    @property
     def direction(self) -> Direction:
         """Which side of the bound is good."""
         return "at_most" if self.scope == "gap" else self.measure.direction

@@ -171,7 +171,7 @@ def _record(requirement: Requirement, row: Row) -> RequirementRecord:
         metric=requirement.metric,
         scope=requirement.scope,
         parameters=requirement.parameters,
-        bound=None if requirement.bound is None else float(requirement.bound),
+        bound=requirement.bound_value,
         direction=requirement.direction,
         stages=list(requirement.stages),
         estimate=_finite(row.estimate),

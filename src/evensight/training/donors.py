@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evensight.config import Config
-from evensight.cues import Cue, build_cue
+from evensight.cues import Cue, build_cues
 from evensight.cues.reliance import DonorBank, draw_bank
-from evensight.data.dataset import Batch, ImageDataset
+from evensight.data.dataset import Batch, ImageDataset, plain_images
 from evensight.data.manifest import Manifest
 from evensight.files import replaced
 from evensight.objective.objective import Objective
@@ -32,8 +32,7 @@ def donors_file(run: Run) -> Path:
 
 def stated_cues(config: Config, objective: Objective) -> list[Cue]:
     """Returns the cues with operators that the configuration or a requirement names."""
-    named = [*config.reliance.cues, *(requirement.cue for requirement in objective.requirements if requirement.cue)]
-    return [cue for cue in map(build_cue, dict.fromkeys(named)) if cue.operators]
+    return [cue for cue in build_cues([*config.reliance.cues, *objective.cue_names()]) if cue.operators]
 
 
 def available_cues(cues: Sequence[Cue], manifest: Manifest) -> list[Cue]:
@@ -91,7 +90,7 @@ def validation_sample(
 def _images(manifest: Manifest, split: str, spec: PreprocessSpec, cues: Sequence[Cue], config: Config) -> ImageDataset:
     """The split as evaluation sees it, with what the cues need."""
     needs = sorted({name for cue in cues for name in cue.needs})
-    return ImageDataset(manifest, split, spec, None, config.seed, extra=needs, max_pixels=config.data.max_pixels)
+    return plain_images(manifest, split, spec, config.data, needs)
 
 
 def _decoded(dataset: ImageDataset, positions: NDArray[np.int64]) -> Batch:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evensight.config import Config, WandbLogger
+from evensight.errors import first_line
 from evensight.files import write_json
 from evensight.run import Run
 from evensight.training.record import Record
@@ -80,10 +81,8 @@ class Mirror:
             call()
         except Exception as error:
             _failed.add(self.run.folder)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            log.warning(
-                "logger=wandb could not %s (%s); the run goes on without it, its folder is complete.", what, reason
-            )
+            said = "logger=wandb could not %s (%s); the run goes on without it, its folder is complete."
+            log.warning(said, what, first_line(error))
 
 
 @contextlib.contextmanager

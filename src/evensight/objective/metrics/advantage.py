@@ -39,5 +39,5 @@ class Advantage(Metric):
         for rival in requirement.over:
             if rival not in evidence.advantage:
                 reason = evidence.why(f"advantage/{rival}", f"what {rival} alone would score was not computed")
-                return NotMeasured(reason, None if requirement.bound is None else float(requirement.bound))
+                return NotMeasured(reason, requirement.bound_value)
         return paired_comparisons(requirement, {rival: evidence.advantage[rival] for rival in requirement.over})

@@ -37,7 +37,7 @@ class ArtifactSize(Metric):
         self, requirement: Requirement, objective: Objective, evidence: Evidence
     ) -> Comparisons | NotMeasured:
         """See `Metric.comparisons`; one value."""
-        bound = None if requirement.bound is None else float(requirement.bound)
+        bound = requirement.bound_value
         size = evidence.environment.get("artifact_bytes")
         if size is None:
             return NotMeasured(evidence.why("artifact_bytes", "nothing was exported"), bound)

@@ -21,7 +21,6 @@ def paired_comparisons(requirement: Requirement, outcomes: Mapping[str, Paired])
         requirement: Gives bound and direction.
         outcomes: At least one; name: counts [...].
     """
-    bound = None if requirement.bound is None else float(requirement.bound)
     pairs = list(outcomes.values())
     return Comparisons(
         kind="paired",
@@ -29,6 +28,6 @@ def paired_comparisons(requirement: Requirement, outcomes: Mapping[str, Paired])
         x=np.stack([np.asarray(pair.first) for pair in pairs], axis=-1),
         y=np.stack([np.asarray(pair.second) for pair in pairs], axis=-1),
         n=np.stack([np.asarray(pair.n) for pair in pairs], axis=-1),
-        bound=bound,
+        bound=requirement.bound_value,
         direction=requirement.direction,
     )

@@ -89,7 +89,7 @@ class Rate(Metric):
         self, requirement: Requirement, objective: Objective, evidence: Evidence
     ) -> Comparisons | NotMeasured:
         """See `Metric.comparisons`; a rate per class, group or cell, or the groups of a gap."""
-        bound = _number(requirement)
+        bound = requirement.bound_value
         rates = self.rates(requirement, objective, evidence)
         if isinstance(rates, str):
             return NotMeasured(rates, bound)
@@ -166,7 +166,3 @@ class Precision(Rate):
         if evidence.counts is None:
             return evidence.why("counts", "no labelled image was predicted")
         return by_prediction(evidence.counts.overall, objective.class_names)
-
-
-def _number(requirement: Requirement) -> float | None:
-    return None if requirement.bound is None else float(requirement.bound)

@@ -37,5 +37,5 @@ class Reliance(Metric):
         operators = evidence.reliance.get(requirement.cue or "")
         if not operators:
             reason = evidence.why(f"reliance/{requirement.cue}", f"reliance on {requirement.cue} was not measured")
-            return NotMeasured(reason, None if requirement.bound is None else float(requirement.bound))
+            return NotMeasured(reason, requirement.bound_value)
         return paired_comparisons(requirement, operators)
