@@ -60,6 +60,10 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "reliance.max_images": (1, None),
     "reliance.donors_per_class": (1, 2048),
     "trainer.num_threads": (1, 1024),
+    "trainer.checkpoint_every.minutes": (0.0, None),
+    "trainer.checkpoint_every.steps": (1, None),
+    "finite_guard.max_skipped": (1, None),
+    "finite_guard.lr_factor": (0.0, 1.0),
     "logger.init_timeout": (1, None),
 }
 

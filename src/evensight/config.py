@@ -82,7 +82,6 @@ class ModelConfig:
     mean: list[float] | None = None  # of RGB in [0, 1]; null takes the backbone's own
     std: list[float] | None = None  # of RGB in [0, 1]; null takes the backbone's own
     channels_last: bool = True  # memory format of the network
-    compile: bool = False  # torch.compile the network in training
 
 
 @dataclass
@@ -135,9 +134,28 @@ class RelianceConfig:
 
 
 @dataclass
-class TrainerConfig:
-    """Arguments of `lightning.Trainer`, by their own names; null is Lightning's default. The first three are ours."""
+class FiniteGuardConfig:
+    """What happens when a loss or a gradient is not finite: skip the step, go back once, stop."""
 
+    enabled: bool = True  # skip steps whose loss or gradient is not finite
+    max_skipped: int = 8  # this many in a row go back to the last checkpoint; the second time the run stops
+    lr_factor: float = 0.5  # the learning rate after going back / before
+
+
+@dataclass
+class CheckpointEvery:
+    """When `last.ckpt` is written within an epoch; at the end of every epoch it is written anyway."""
+
+    minutes: float | None = 15.0  # of training since the last one; null: not by time
+    steps: int | None = None  # optimizer steps since the last one; null: not by steps
+
+
+@dataclass
+class TrainerConfig:
+    """Arguments of `lightning.Trainer`, by their own names; null is Lightning's default. The first five are ours."""
+
+    checkpoint_every: CheckpointEvery = field(default_factory=CheckpointEvery)  # checkpoints within an epoch
+    compile: bool = False  # torch.compile the network in training
     seed_everything: bool = True  # seed torch, numpy and random from `seed` before building the network
     num_threads: int | None = None  # torch's CPU threads; null leaves torch's choice
     progress: bool = True  # progress bar: rich on a terminal, a line an epoch elsewhere
@@ -186,21 +204,28 @@ class TrainerConfig:
 class NoLogger:
     """The run folder alone, which is complete by itself."""
 
-    name: str = "none"  # none, csv or wandb
+    name: str = "none"  # none, csv, tensorboard or wandb
 
 
 @dataclass
 class CsvLogger:
     """Also writes `metrics.csv`."""
 
-    name: str = "csv"  # none, csv or wandb
+    name: str = "csv"  # none, csv, tensorboard or wandb
+
+
+@dataclass
+class TensorboardLogger:
+    """Also writes event files for TensorBoard to `tensorboard/` of the run folder."""
+
+    name: str = "tensorboard"  # none, csv, tensorboard or wandb
 
 
 @dataclass
 class WandbLogger:
     """Mirrors the run to Weights & Biases; `WANDB_*` variables win where a key is null."""
 
-    name: str = "wandb"  # none, csv or wandb
+    name: str = "wandb"  # none, csv, tensorboard or wandb
     project: str | None = None  # null: WANDB_PROJECT, else evensight
     entity: str | None = None  # team or user
     group: str | None = None  # null: WANDB_RUN_GROUP
@@ -220,7 +245,7 @@ class Config:
     export: bool = True  # write the artifact and the verdicts, which are measured through it
     gate: str = "off"  # off, or strict: the exit status is the verdict's
     run: str | None = None  # an existing run folder, to resume or to read
-    resume: bool = False  # continue `run` from its last checkpoint
+    resume: Any = False  # true: continue `run`; auto: continue the newest unfinished run of this configuration
     runs_dir: str = "runs"  # where run folders are made
     datasets_dir: str = "datasets"  # where prepared data sets are kept
     allow_targets: list[str] = field(default_factory=list)  # further packages `_target_` may name
@@ -234,10 +259,16 @@ class Config:
     ema: EmaConfig = field(default_factory=EmaConfig)
     reliance: RelianceConfig = field(default_factory=RelianceConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    finite_guard: FiniteGuardConfig = field(default_factory=FiniteGuardConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name: {_target_: ...}, added to ours
     logger: Any = MISSING  # a logger's dataclass
 
 
 METHOD_SCHEMAS: dict[str, type] = {"erm": ErmMethod}
 OPTIMIZER_SCHEMAS: dict[str, type] = {"adamw": AdamW, "sgd": SGD}
-LOGGER_SCHEMAS: dict[str, type] = {"none": NoLogger, "csv": CsvLogger, "wandb": WandbLogger}
+LOGGER_SCHEMAS: dict[str, type] = {
+    "none": NoLogger,
+    "csv": CsvLogger,
+    "tensorboard": TensorboardLogger,
+    "wandb": WandbLogger,
+}

@@ -34,7 +34,7 @@ NOT_IDENTITY = ("runs_dir", "datasets_dir", "run", "resume", "gate", "logger", "
 NOT_IDENTITY_DATA = ("root", "num_workers", "cache_mb", "eval_batch_size")
 NOT_IDENTITY_TRAINER = (
     *("devices", "num_nodes", "accelerator", "strategy", "num_threads", "default_root_dir"),
-    *("progress", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
+    *("checkpoint_every", "progress", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
 )
 # What YAML and Hydra read as true.
 _TRUE = ("true", "yes", "on", "y", "1")

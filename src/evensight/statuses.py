@@ -8,17 +8,22 @@ import traceback
 from collections.abc import Callable
 
 from evensight.errors import RunError, UserError
+from evensight.interruption import Interrupted, interruptible
 from evensight.logs import NOTE
 
-DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 # From best to worst; a sweep's status is that of its worst job.
-ORDER = (DONE, UNDECIDED, FAILED, WRONG, BROKEN, INTERRUPTED)
+ORDER = (DONE, UNDECIDED, FAILED, WRONG, BROKEN, INTERRUPTED, TERMINATED)
 
 
 def guarded(call: Callable[[], int]) -> int:
     """Runs `call` and turns what it raises into a sentence on stderr and a status."""
     try:
-        return call()
+        with interruptible():
+            return call()
+    except Interrupted as interrupted:
+        _say(f"{interrupted}.")
+        return interrupted.status
     except UserError as error:
         _say(str(error))
         return WRONG

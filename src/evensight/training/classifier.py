@@ -78,6 +78,7 @@ class Classifier(lightning.LightningModule):
         facts: The fields of `DataFacts`.
         seed: Of the initial weights and of every step; None leaves torch's generator alone.
         allow_targets: Further packages that `_target_` may name.
+        compile: Whether `torch.compile` is asked for, in training.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Classifier(lightning.LightningModule):
         facts: dict[str, Any],
         seed: int | None = None,
         allow_targets: list[str] | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -112,7 +114,7 @@ class Classifier(lightning.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Compiles the network in place, where asked; its weights keep their names."""
-        if stage == "fit" and self.hparams["model"].get("compile", False):
+        if stage == "fit" and self.hparams["compile"]:
             self.network.compile()
 
     def forward(self, image: Tensor) -> Tensor:

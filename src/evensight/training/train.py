@@ -130,6 +130,7 @@ def build_classifier(config: Config, manifest: Manifest) -> Classifier:
         facts=_plain(facts),
         seed=config.seed if config.trainer.seed_everything else None,
         allow_targets=list(config.allow_targets),
+        compile=config.trainer.compile,
     )
 
 
@@ -192,8 +193,9 @@ def _plain(section: Any) -> dict[str, Any]:
 
 def _untrained(config: Config, manifest: Manifest) -> Classifier:
     """A classifier whose weights are about to be replaced: nothing is fetched for it."""
-    model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None, compile=False)
-    return build_classifier(dataclasses.replace(config, model=model), manifest)
+    model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None)
+    trainer = dataclasses.replace(config.trainer, compile=False)
+    return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest)
 
 
 def _resumed(run: Run) -> Path:

@@ -21,7 +21,7 @@ from evensight.instantiate import instantiate
 from evensight.training.checkpoint import AtomicCheckpointIO
 
 # Keys of TrainerConfig that are not Lightning's.
-OURS = ("seed_everything", "num_threads", "progress")
+OURS = ("checkpoint_every", "compile", "seed_everything", "num_threads", "progress")
 
 
 def trainer_arguments(config: TrainerConfig) -> dict[str, Any]:
