@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -18,6 +19,21 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cli.py
 REPOSITORY = Path(__file__).parent.parent
+
+# 100 examples a property, the same ones each time; EVENSIGHT_HYPOTHESIS=nightly draws 2,000 new ones. No deadline: a
+# busy machine is no fault of the code's.
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("nightly", max_examples=2000, deadline=None, print_blob=True)
+PROFILE = os.environ.get("EVENSIGHT_HYPOTHESIS", "ci")
+hypothesis.settings.load_profile(PROFILE)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With 2,000 examples a property takes minutes: EVENSIGHT_HYPOTHESIS=nightly pytest -m nightly."""
+    for item in items:
+        if PROFILE == "nightly" and hypothesis.is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(scope="session")
