@@ -6,6 +6,7 @@ nothing but torch loads, in Python and in C++. `model.pt2` is written beside it 
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,8 +57,11 @@ def freeze(module: torch.jit.ScriptModule, methods: Sequence[str] = ()) -> torch
 
 def save(module: torch.jit.ScriptModule, path: Path, extra_files: Mapping[str, str | bytes] | None = None) -> None:
     """Writes a module, with further files inside the archive."""
+    # Through memory: where the disk is full, torch's own writer of files ends the process (std::terminate).
+    archive = io.BytesIO()
     with quiet():
-        torch.jit.save(module, str(path), _extra_files=dict(extra_files or {}))
+        torch.jit.save(module, archive, _extra_files=dict(extra_files or {}))
+    path.write_bytes(archive.getbuffer())
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
