@@ -7,11 +7,24 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake of the user's: the key or file, what was found, what is allowed. Ends a command with status 2."""
+    """A mistake of the user's: the key or file, what was found, what is allowed. Ends a command with status 2.
+
+    One line whatever it quotes: see `one_line`.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(one_line(sentence))
 
 
 class RunError(RuntimeError):
     """The machine or evensight failed (disk full, parity, training not finite). Ends a command with status 4."""
+
+
+def one_line(text: str) -> str:
+    """Returns a text with what does not print (line breaks, terminal codes, bytes that are no UTF-8) as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@
 | 16 bits a channel | the high byte of the full range 0 to 65,535, for grey as for colour |
 | 32-bit float | x 255 where every value lies in [0, 1]; else refused |
 | several frames | the first |
-| anything else (32-bit integer, LAB, other formats, truncated, too large) | `DecodeError` |
+| anything else (32-bit integer, LAB, other formats, truncated, too large, no file) | `DecodeError` |
 
 The size is checked in the header, before any pixel is decoded. Left alone, Pillow clips 16 bits, turns floats to black,
 ignores the orientation, and hands PostScript to an interpreter.
@@ -21,15 +21,22 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from .files import MAX_PIXELS, DecodeError, read_file
+
+__all__ = ["FORMATS", "MAX_PIXELS", "DecodeError", "decode", "decode_array"]
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 40_000_000
+
+# Each scan of a progressive JPEG passes over all its pixels, and takes 50 bytes to ask for: a megabyte of them is
+# minutes of work. Encoders write about ten.
+MAX_SCANS = 100
+_SCAN = b"\xff\xda"
 
 _ORIENTATION = 0x0112
 # EXIF 2.32, table of tag Orientation: what has to be done for the stored rows to stand upright.
@@ -42,22 +49,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class DecodeError(ValueError):
-    """A file that does not give pixels.
-
-    Attributes:
-        code: `unreadable` (cannot be opened), `format` (not an image of `FORMATS`), `too_large`, `corrupt` (truncated
-            or broken), `mode` (a kind of pixel without a rule), `range` (float values outside [0, 1]).
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.code, str(self))
 
 
 def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
@@ -78,23 +69,11 @@ def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
 
 def decode_array(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes an image file to RGB, uint8 `[H, W, 3]`, contiguous and writable; else as `decode`."""
-    with _opened(source) as file, _explained():
-        image = _header(file, max_pixels)
+    content = source if isinstance(source, bytes) else read_file(source, max_pixels)
+    with _explained():
+        image = _header(content, max_pixels)
         image.load()
         return np.ascontiguousarray(_upright(image, _rgb(image)))
-
-
-@contextmanager
-def _opened(source: bytes | Path) -> Iterator[Any]:
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-        return
-    try:
-        file = source.open("rb")
-    except OSError as error:
-        raise DecodeError("unreadable", f"{source}: {error.strerror or error}") from error
-    with file:
-        yield file
 
 
 @contextmanager
@@ -112,11 +91,15 @@ def _explained() -> Iterator[None]:
         raise DecodeError("corrupt", f"{type(error).__name__}: {error}") from error
 
 
-def _header(file: Any, max_pixels: int) -> Image.Image:
-    image = Image.open(file, formats=FORMATS)
+def _header(content: bytes, max_pixels: int) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
     width, height = image.size
+    if width * height == 0:
+        raise DecodeError("corrupt", f"{width} x {height} pixels are none")
     if width * height > max_pixels:
         raise DecodeError("too_large", f"{width} x {height} pixels are more than {max_pixels:,}")
+    if image.format in ("JPEG", "MPO") and content.count(_SCAN) > MAX_SCANS:
+        raise DecodeError("too_large", f"{content.count(_SCAN):,} scans are more than {MAX_SCANS}")
     return image
 
 
