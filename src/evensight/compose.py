@@ -87,9 +87,23 @@ def user_folder() -> Path | None:
 
 
 def search_path() -> list[str]:
-    """Returns the override that lets Hydra find the user's own options, none where there are none."""
-    extra = user_folder()
-    return [] if extra is None else [f"hydra.searchpath=[file://{extra}]"]
+    """Returns the override that lets Hydra find the user's own options, none where there are none.
+
+    Raises:
+        UserError: If one of them has the name of one of ours and says something else: Hydra would take ours in silence.
+    """
+    extra, ours = user_folder(), config_folder()
+    if extra is None:
+        return []
+    for path in sorted(extra.glob("*/*.yaml")):
+        same = ours / path.relative_to(extra)
+        if same.is_file() and same.read_bytes() != path.read_bytes():
+            raise UserError(
+                f"configs/{path.relative_to(extra)}: evensight has an option of this name, which would be taken; "
+                f"rename the file, as in configs/{path.parent.name}/my_{path.name}."
+            )
+    # From here, not from the root: a folder's name may hold what the grammar of overrides reads as its own.
+    return ["hydra.searchpath=[file://configs]"]
 
 
 def groups() -> dict[str, list[str]]:

@@ -27,9 +27,11 @@ def save_experiment(name: str, overrides: list[str]) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise UserError(f"--save: {name!r} is no name; allowed are letters, digits, '_' and '-'.")
     path = Path("configs") / "experiment" / f"{name}.yaml"
+    known = groups()
     if path.exists():
         raise UserError(f"--save: {path} exists; choose another name or remove it.")
-    known = groups()
+    if name in known["experiment"]:
+        raise UserError(f"--save: {name!r} is an experiment of evensight's own; choose another name.")
     parser = OverridesParser.create()
     defaults: list[Any] = []
     values = OmegaConf.create({})
