@@ -134,7 +134,7 @@ def test_a_second_time_decodes_nothing_and_a_changed_file_alone(tmp_path, animal
     first, _ = done(reader, make_objective(), tmp_path)
     read = []
     original = scan_module.read_path
-    monkeypatch.setattr(scan_module, "read_path", lambda root, path: read.append(path) or original(root, path))
+    monkeypatch.setattr(scan_module, "read_path", lambda root, path, *rest: read.append(path) or original(root, path))
     second, _ = done(reader, make_objective(), tmp_path)
     assert second.frame.equals(first.frame) and second.digests == first.digests and read == []
     Image.new("RGB", (9, 9)).save(animals / "cat" / "1.png")
@@ -217,7 +217,7 @@ def test_an_image_that_cannot_be_read_is_tried_again(tmp_path, animals, make_obj
     reader = FolderReader(name="animals", root=str(animals))
     original = scan_module.read_path
 
-    def failing(root, path):
+    def failing(root, path, *rest):
         if path == "cat/1.png":
             raise PermissionError(13, "Permission denied")
         return original(root, path)

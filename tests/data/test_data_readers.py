@@ -141,9 +141,9 @@ def test_wrong_settings_of_a_table(tmp_path, monkeypatch, keys, sentence):
     "name, content, sentence",
     [
         ("t.csv", "path,label,label\na,b,c\n", "'label' is there twice"),
-        ("t.csv", "", "cannot be read"),
+        ("t.csv", "", "is empty"),
         ("t.csv", "path,label\n", "no rows"),
-        ("t.csv", "path,label\na,b,c,d\n", "cannot be read"),
+        ("t.csv", "path,label\na,b,c,d\n", "line 2 has 4 values; 2 are needed"),
         ("t.csv", b"path,label\n\xff\xfe,b\n", "cannot be read"),
         ("t.jsonl", '{"path": "a", "label": "b"}\n{oops\n', "line 2 is not JSON"),
         ("t.jsonl", "[1]\n", "line 1 is not an object"),

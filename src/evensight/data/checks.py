@@ -29,8 +29,8 @@ def usable_rows(reading: Reading, classes: Sequence[str] | None) -> Checked:
         classes: Names the labels must have, or None where the data says.
 
     Returns:
-        The rows that can be used, in their order, ``split`` null where it is open, with ``file_bytes`` and
-        ``file_mtime_ns`` added; and what was found. Texts are in Unicode's composed form (NFC), empty ones null.
+        The rows that can be used, in their order, ``split`` null where it is open, with the columns of
+        `places.Stamp` added; and what was found. Texts are in Unicode's composed form (NFC), empty ones null.
 
     Raises:
         UserError: There are no rows, a column is missing, or no row can be used.

@@ -13,6 +13,7 @@ import polars as pl
 from evensight.data.digests import Digests
 from evensight.data.findings import Finding
 from evensight.data.manifest import Manifest
+from evensight.data.parquet import read_parquet
 from evensight.files import digest_file, digest_json, replaced, write_json
 
 TABLE, HEADER = "manifest.parquet", "prepared.json"
@@ -53,7 +54,7 @@ def load(folder: Path, key: str, name: str, root: Path, sealed: bool) -> Manifes
             name=name,
             root=root,
             folder=folder,
-            frame=pl.read_parquet(folder / TABLE),
+            frame=read_parquet(folder / TABLE),
             classes=tuple(header["classes"]),
             levels={name: tuple(levels) for name, levels in header["levels"].items()},
             usual={name: tuple(levels) for name, levels in header["usual"].items()},
@@ -61,14 +62,14 @@ def load(folder: Path, key: str, name: str, root: Path, sealed: bool) -> Manifes
             sealed=sealed,
             findings=[Finding(**finding) for finding in header["findings"]],
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None
 
 
 def known_splits(folder: Path) -> dict[str, str]:
     """Returns the split of each pixel digest in the manifest kept last, so that images known by content keep theirs."""
     try:
-        table = pl.read_parquet(folder / TABLE, columns=["pixel_sha256", "split"]).drop_nulls()
+        table = read_parquet(folder / TABLE, columns=["pixel_sha256", "split"]).drop_nulls()
     except (OSError, pl.exceptions.PolarsError):
         return {}
     return dict(table.iter_rows())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import re
 import stat
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +18,19 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class Stamp(NamedTuple):
-    """By what a changed file is known."""
+    """By what a changed file is known.
+
+    The time of change (ctime) tells a file that was put in the place of another with its size and its time.
+    """
 
     file_bytes: int
     file_mtime_ns: int
+    file_ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Returns the stamp of a file."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class Places:
@@ -77,9 +88,17 @@ class Places:
     def _stamped(self, file: str) -> Stamp | str:
         try:
             status = os.stat(posixpath.join(self._root, file))  # noqa: PTH116
-        except (OSError, ValueError):
-            return file
-        return Stamp(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else f"{file} (not a file)"
+        except (OSError, ValueError) as error:
+            return file + self._why(file, error)
+        return Stamp.of(status) if stat.S_ISREG(status.st_mode) else f"{file} (not a file)"
+
+    def _why(self, file: str, error: Exception) -> str:
+        """Says what else than a wrong name it may be."""
+        for other in (unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file)):
+            if other != file and os.path.exists(posixpath.join(self._root, other)):  # noqa: PTH110
+                return " (there is one of the same letters, written in other Unicode points)"
+        reason = error.strerror if isinstance(error, OSError) and error.errno != errno.ENOENT else None
+        return f" ({reason})" if reason else ""
 
     def _length(self, file: str, member: str | None) -> int | str:
         if (file, member) not in self._lengths:

@@ -16,6 +16,7 @@ from evensight.data.checks import usable_rows
 from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
 from evensight.data.findings import Finding, found, log_findings
 from evensight.data.manifest import Manifest, indices
+from evensight.data.places import Stamp
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
@@ -35,7 +36,7 @@ def prepare(
 ) -> tuple[Manifest, Objective]:
     """Prepares a data set, or finds it prepared.
 
-    The images are listed anew each time; they are decoded again only where a file's size or time of change differs.
+    The images are listed anew each time; they are decoded again only where a file's size or times differ.
     Processes that prepare the same data set wait for each other.
 
     Args:
@@ -118,7 +119,7 @@ def _named(
     for name in classes:
         if name not in found_classes:
             raise _not_in_data("objective.classes", f"class {name!r} has no image", name, "labels", labels)
-    own = ["path", "label", "split", "mask", *BOX, "file_bytes", "file_mtime_ns"]
+    own = ["path", "label", "split", "mask", *BOX, *Stamp._fields]
     columns = [name for name in rows.columns if name not in own]
     findings: list[Finding] = []
     levels: dict[str, tuple[str, ...]] = {}

@@ -7,7 +7,9 @@ decodes nothing, splits nothing and maps no label to a number: `prepare` does th
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import errno
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +22,18 @@ from evensight.data.findings import Finding
 from evensight.errors import UserError
 from evensight.progress import Progress, silent
 
-__all__ = ["SPLITS", "SPLIT_NAMES", "Finding", "Progress", "Reader", "Reading", "existing_root", "silent"]
+__all__ = [
+    "SPLITS",
+    "SPLIT_NAMES",
+    "Finding",
+    "Progress",
+    "Reader",
+    "Reading",
+    "existing_file",
+    "existing_root",
+    "plain_text",
+    "silent",
+]
 
 SPLITS = ("train", "validation", "test")
 
@@ -92,8 +105,39 @@ def existing_root(root: str | None, key: str = "data.root") -> Path:
     """
     if root is None or root in ("", MISSING):
         raise UserError(f"{key} is not set: name the folder of your images, {key}=<folder>.")
-    path = Path(root).expanduser()
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
-        raise UserError(f"{key}: {root!r} {what}; {key} names the folder that holds the images, as in {key}=<folder>.")
-    return path.resolve()
+    hint = f"{key} names the folder that holds the images, as in {key}=<folder>"
+    return _existing(root, key, stat.S_ISDIR, hint).resolve()
+
+
+def existing_file(file: str, key: str, hint: str) -> Path:
+    """Returns the file a key names.
+
+    Raises:
+        UserError: It names no file; `hint` says what to do.
+    """
+    return _existing(file, key, stat.S_ISREG, hint)
+
+
+def plain_text(value: str, where: str) -> str:
+    """Returns a text that a table can hold.
+
+    Raises:
+        UserError: It holds half of a pair of code units, which is no character.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{where}: {value!r} is no text; it holds half a character.")
+    return value
+
+
+def _existing(name: str, key: str, wanted: Callable[[int], bool], hint: str) -> Path:
+    try:
+        path = Path(name).expanduser()
+        mode = path.stat().st_mode
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name; ~somebody who has no home
+        code = getattr(error, "errno", None)
+        lost = "does not exist" if code == errno.ENOENT else f"cannot be used ({getattr(error, 'strerror', error)})"
+        raise UserError(f"{key}: {name!r} {lost}; {hint}.") from error
+    if not wanted(mode):
+        kind = "is a folder" if stat.S_ISDIR(mode) else "is a file" if stat.S_ISREG(mode) else "is a pipe or a device"
+        raise UserError(f"{key}: {name!r} {kind}; {hint}.")
+    return path

@@ -1,6 +1,6 @@
 """One pass over the images: decodes each once and keeps what it learned beside the manifest.
 
-An image is decoded again only when its file's size or time of change differs from what was kept.
+An image is decoded again only when its file's size or times differ from what was kept.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from evensight.data.digests import pixel_digest
+from evensight.data.parquet import read_parquet
+from evensight.data.places import Stamp
 from evensight.data.reading import Progress
 from evensight.data.sources import read_path
 from evensight.errors import UserError
 from evensight.files import replaced
+from evensight.runtime.files import DecodeError
 
 KEPT = "pixels.parquet"
 UNREADABLE = "unreadable"
 _CHUNK = 64  # images a thread takes at once; the bar moves by as many
-_SCHEMA = {
+_KEY = ("path", *Stamp._fields)
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "path": pl.String,
-    "file_bytes": pl.Int64,
-    "file_mtime_ns": pl.Int64,
+    **dict.fromkeys(Stamp._fields, pl.Int64()),
     "content_key": pl.String,
     "pixel_sha256": pl.String,
     "width": pl.Int64,
@@ -43,7 +47,7 @@ def scan(root: Path, rows: pl.DataFrame, folder: Path, max_pixels: int, progress
 
     Args:
         root: Folder of the paths.
-        rows: Columns ``path``, ``file_bytes``, ``file_mtime_ns``.
+        rows: Columns ``path`` and those of `places.Stamp`.
         folder: Where `KEPT` is.
         max_pixels: Larger images are refused from their header.
         progress: Told of the images done.
@@ -54,27 +58,27 @@ def scan(root: Path, rows: pl.DataFrame, folder: Path, max_pixels: int, progress
         ``height`` and ``error``.
     """
     kept = _kept(folder / KEPT)
-    stamps = list(rows.select("path", "file_bytes", "file_mtime_ns").iter_rows())
+    stamps = list(rows.select(_KEY).iter_rows())
     new = sorted({stamp for stamp in stamps if stamp not in kept})
     if new:
-        learned = _learn(root, [path for path, _, _ in new], max_pixels, progress)
+        learned = _learn(root, [path for path, *_ in new], max_pixels, progress)
         kept.update(zip(new, learned, strict=True))
         lasting = [(*stamp, *kept[stamp]) for stamp in dict.fromkeys(stamps) if not _passing(kept[stamp])]
         with replaced(folder / KEPT) as temporary:
             pl.DataFrame(lasting, schema=_SCHEMA, orient="row").write_parquet(temporary)
-    columns = {name: kind for name, kind in _SCHEMA.items() if name not in ("path", "file_bytes", "file_mtime_ns")}
+    columns = {name: kind for name, kind in _SCHEMA.items() if name not in _KEY}
     added = pl.DataFrame([kept[stamp] for stamp in stamps], schema=columns, orient="row")
     return pl.concat([rows, added], how="horizontal")
 
 
-def _kept(path: Path) -> dict[tuple[str, int, int], _Learned]:
+def _kept(path: Path) -> dict[tuple[Any, ...], _Learned]:
     if not path.exists():
         return {}
     try:
-        table = pl.read_parquet(path).select(list(_SCHEMA))
+        table = read_parquet(path).select(list(_SCHEMA))
     except (OSError, pl.exceptions.PolarsError):
         return {}  # a broken file of ours costs a second pass, nothing else
-    return {row[:3]: row[3:] for row in table.iter_rows()}
+    return {row[: len(_KEY)]: row[len(_KEY) :] for row in table.iter_rows()}
 
 
 def _passing(learned: _Learned) -> bool:
@@ -101,10 +105,11 @@ def _learn(root: Path, paths: Sequence[str], max_pixels: int, progress: Progress
 
 def _learn_one(root: Path, path: str, max_pixels: int, decode: Callable[..., NDArray[np.uint8]]) -> _Learned:
     try:
-        source = read_path(root, path)
-    except (OSError, UserError) as error:
+        source = read_path(root, path, max_pixels)
+    except (OSError, UserError, DecodeError) as error:
         message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return "path:" + _sha256(path.encode()), None, None, None, f"{UNREADABLE}: {message}"
+        code = getattr(error, "code", UNREADABLE)
+        return "path:" + _sha256(path.encode()), None, None, None, f"{code}: {message}"
     if isinstance(source, bytes):
         try:
             pixels = decode(source, max_pixels=max_pixels)

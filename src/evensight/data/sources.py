@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evensight.errors import UserError, unknown
+from evensight.errors import UserError, first_line, unknown
+from evensight.runtime.files import MAX_PIXELS, read_file
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
 
-_ARRAY_ROW = re.compile(r"(?P<file>.+\.np[yz])(?::(?P<member>[^:#]+))?#(?P<row>\d+)")
-_BROKEN = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
+_ARRAY_ROW = re.compile(r"(?P<file>.+\.np[yz])(?::(?P<member>[^:#]+))?#(?P<row>[0-9]{1,18})")
 MAX_TABLES = 16
 
 
@@ -41,17 +44,18 @@ def read_source(manifest: Manifest, row: Mapping[str, Any]) -> bytes | NDArray[n
     """Returns what a row's ``path`` names: a file's bytes, or an array row as RGB uint8 `[H,W,3]`.
 
     Raises:
-        OSError: The file cannot be read.
+        DecodeError: The file cannot be read, or is no file.
+        OSError: The array file is not there.
         UserError: The array file is broken or has no such row.
     """
     return read_path(manifest.root, row["path"])
 
 
-def read_path(root: Path, path: str) -> bytes | NDArray[np.uint8]:
+def read_path(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> bytes | NDArray[np.uint8]:
     """As `read_source`, for a path relative to `root`, which has been checked to lie inside it."""
     part = array_row(path)
     if part is None:
-        return (root / path).read_bytes()
+        return read_file(root / path, max_pixels)
     images = TABLES.get(root / part.file, part.member)
     if part.row >= len(images):
         raise UserError(f"{path}: there is no such row; the array has {len(images)}.")
@@ -70,28 +74,39 @@ def array_header(file: Path, member: str | None) -> tuple[tuple[int, ...], np.dt
     Raises:
         UserError: The file is no array file, has no such member, or holds pickled objects, which are never loaded.
     """
+    with _opened(file, member) as (stream, num_bytes):
+        return _header(stream, num_bytes)
+
+
+@contextmanager
+def _opened(file: Path, member: str | None) -> Iterator[tuple[IO[bytes], int]]:
+    """Opens an array and says how many bytes it has; whatever is wrong with it becomes a sentence."""
     try:
         if file.suffix == ".npy":
             with file.open("rb") as stream:
-                return _header(stream)
+                yield stream, os.fstat(stream.fileno()).st_size
+            return
         with zipfile.ZipFile(file) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             if member not in names:
                 raise unknown(f"{file}: array", str(member), names)
             with archive.open(f"{member}.npy") as stream:
-                return _header(stream)
+                yield stream, archive.getinfo(f"{member}.npy").file_size
     except UserError:
         raise
-    except _BROKEN as error:
-        raise UserError(f"{file}: cannot be read as an array file ({error}).") from error
+    except Exception as error:  # numpy, zipfile and zlib have a dozen kinds between them for a broken file
+        raise UserError(f"{file}: cannot be read as an array file ({first_line(error)}).") from error
 
 
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _header(stream: IO[bytes], num_bytes: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
     if dtype.hasobject:
         raise ValueError("it holds pickled objects, which are never loaded")
+    stated, there = math.prod(shape) * dtype.itemsize, num_bytes - stream.tell()
+    if min(shape, default=0) < 0 or stated != there:
+        raise ValueError(f"its header says {dtype} {list(shape)}, {stated:,} bytes, and {there:,} are there")
     return shape, dtype
 
 
@@ -99,18 +114,21 @@ def load_array(file: Path, member: str | None) -> NDArray[Any]:
     """Loads one array; a ``.npy`` file is mapped, not read. Nothing is ever unpickled.
 
     Raises:
-        UserError: As `array_header`.
+        UserError: As `array_header`; or the array does not fit into the memory of this machine.
     """
-    array_header(file, member)
-    try:
+    shape, dtype = array_header(file, member)
+    size, memory = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with _opened(file, member) as (stream, _):
         if file.suffix == ".npy":
             mapped: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             return mapped
-        with np.load(file, allow_pickle=False) as archive:
-            array: NDArray[Any] = archive[member]
-            return array
-    except _BROKEN as error:
-        raise UserError(f"{file}: cannot be read as an array file ({error}).") from error
+        if size > memory:
+            raise UserError(
+                f"{file}: its array {member!r} takes {size:,} bytes and this machine has {memory:,}; "
+                "save it as an .npy file, which is not read at once."
+            )
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
 
 
 def check_images(file: Path, member: str | None) -> int:

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from .files import MAX_PIXELS, DecodeError, read_file
+from .files import MAX_PIXELS, DecodeError, path_text, read_file
 
 __all__ = ["FORMATS", "MAX_PIXELS", "DecodeError", "decode", "decode_array"]
 
@@ -69,11 +69,18 @@ def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
 
 def decode_array(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes an image file to RGB, uint8 `[H, W, 3]`, contiguous and writable; else as `decode`."""
-    content = source if isinstance(source, bytes) else read_file(source, max_pixels)
+    content = source if isinstance(source, bytes) else _read(source, max_pixels)
     with _explained():
         image = _header(content, max_pixels)
         image.load()
         return np.ascontiguousarray(_upright(image, _rgb(image)))
+
+
+def _read(path: Path, max_pixels: int) -> bytes:
+    try:
+        return read_file(path, max_pixels)
+    except DecodeError as error:
+        raise DecodeError(error.code, f"{path_text(path)}: {error}") from error
 
 
 @contextmanager

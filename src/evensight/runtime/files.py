@@ -44,25 +44,25 @@ def read_file(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise DecodeError("unreadable", f"{_text(path)}: {getattr(error, 'strerror', None) or error}") from error
+        raise DecodeError("unreadable", str(getattr(error, "strerror", None) or error)) from error
     try:
-        _check(path, os.fstat(descriptor), max_pixels * _BYTES_A_PIXEL + _FURTHER_BYTES)
+        _check(os.fstat(descriptor), max_pixels * _BYTES_A_PIXEL + _FURTHER_BYTES)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     except OSError as error:
-        raise DecodeError("unreadable", f"{_text(path)}: {error.strerror or error}") from error
+        raise DecodeError("unreadable", str(error.strerror or error)) from error
     finally:
         os.close(descriptor)
 
 
-def _check(path: Path, status: os.stat_result, limit: int) -> None:
+def _check(status: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise DecodeError("unreadable", f"{_text(path)}: is {kind}, not a file")
+        raise DecodeError("unreadable", f"is {kind}, not a file")
     if status.st_size > limit:
-        raise DecodeError("too_large", f"{_text(path)}: has {status.st_size:,} bytes, more than {limit:,}")
+        raise DecodeError("too_large", f"{status.st_size:,} bytes are more than {limit:,}")
 
 
-def _text(path: Path) -> str:
-    """A path as text that every file and table takes: bytes of its name that are no UTF-8 are escaped."""
+def path_text(path: Path) -> str:
+    """Returns a path as a text that every file and table takes: bytes of its name that are no UTF-8 are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()
