@@ -78,7 +78,6 @@ WRONG = {
     "logger.name=wand": ["logger.name", "wand", "wandb"],
     "model.drop_rate=1": ["model.drop_rate", "1"],
     "model.size=0": ["model.size", "0"],
-    "objective.confidence=2": ["objective.confidence", "2"],
     "objective.class=[a]": ["objective.class", "objective.classes"],
     "reliance.every_n_epochs=0": ["reliance.every_n_epochs", "0"],
     "shapes": ["shapes", "key=value"],

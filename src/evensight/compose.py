@@ -7,6 +7,8 @@ schema can be set whether or not a YAML file mentions it; a key that the schema 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +16,22 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException, ValidationError
+from omegaconf.errors import OmegaConfBaseException
 
 from evensight import config as schema
 from evensight.config import Config
-from evensight.errors import UserError, first_line, unknown
-from evensight.names import BACKBONES, CUES, METHODS, READERS, resolve
+from evensight.errors import UserError, first_line, shown, unknown, unknown_key, wrong_value
+from evensight.names import METHODS, READERS, resolve
+from evensight.schema import build
+from evensight.user_files import check_file, check_files
+from evensight.values import RESUME_WHAT, check_values, resume_word
 
-# Keys whose values are one of a few words, and keys with a range: (low, high), both allowed; None is open.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "gate": ("off", "strict"),
-    "schedule.name": ("cosine", "constant"),
-    "method.class_weights": ("none", "balanced"),
-    "logger.mode": ("online", "offline"),
-}
-RANGES: dict[str, tuple[float | None, float | None]] = {
-    "seed": (0, 2**31 - 1),
-    "objective.confidence": (0.5, 0.9999),
-    "data.validation_fraction": (0.0, 0.9),
-    "data.test_fraction": (0.0, 0.9),
-    "data.limit": (1, None),
-    "data.batch_size": (1, None),
-    "data.eval_batch_size": (1, None),
-    "data.num_workers": (0, 256),
-    "data.cache_mb": (0, None),
-    "data.max_pixels": (1, None),
-    "data.correlation": (0.0, 1.0),
-    "data.num_train": (1, None),
-    "data.num_validation": (1, None),
-    "data.num_test": (1, None),
-    "data.conflict_ratio": (0.0, 1.0),
-    "method.label_smoothing": (0.0, 0.999),
-    "model.drop_rate": (0.0, 0.999),
-    "model.size": (1, 4096),
-    "model.crop_ratio": (0.01, 1.0),
-    "optimizer.lr": (0.0, None),
-    "optimizer.weight_decay": (0.0, None),
-    "optimizer.momentum": (0.0, 1.0),
-    "schedule.warmup_fraction": (0.0, 1.0),
-    "schedule.final_fraction": (0.0, 1.0),
-    "ema.decay": (0.0, 1.0),
-    "reliance.every_n_epochs": (1, None),
-    "reliance.max_images": (1, None),
-    "reliance.donors_per_class": (1, 2048),
-    "trainer.num_threads": (1, 1024),
-    "trainer.checkpoint_every.minutes": (0.0, None),
-    "trainer.checkpoint_every.steps": (1, None),
-    "finite_guard.max_skipped": (1, None),
-    "finite_guard.lr_factor": (0.0, 1.0),
-    "logger.init_timeout": (1, None),
-}
+__all__ = ["RESUME_WHAT", "compose", "config_folder", "group_option", "groups", "parse_options", "prepare_overrides"]
+__all__ += ["resume_word", "search_path", "to_yaml", "typed"]
 
-
-RESUME_WHAT = "resume=true needs the run to continue: write run=<run folder> resume=true."
+# Hydra's parser takes a second for a list of this many characters, and the time grows with the square.
+MOST_CHARACTERS = 20_000
 
 
 def config_folder() -> Path:
@@ -97,7 +60,7 @@ def search_path() -> list[str]:
         return []
     for path in sorted(extra.glob("*/*.yaml")):
         same = ours / path.relative_to(extra)
-        if same.is_file() and same.read_bytes() != path.read_bytes():
+        if same.is_file() and (not path.is_file() or same.read_bytes() != path.read_bytes()):
             raise UserError(
                 f"configs/{path.relative_to(extra)}: evensight has an option of this name, which would be taken; "
                 f"rename the file, as in configs/{path.parent.name}/my_{path.name}."
@@ -115,32 +78,47 @@ def groups() -> dict[str, list[str]]:
     return {group: sorted(options) for group, options in sorted(found.items())}
 
 
-def prepare_overrides(arguments: list[str]) -> list[str]:
+def prepare_overrides(arguments: list[str], sweep: bool = False) -> list[str]:
     """Checks group options by name and forces value overrides; returns what Hydra is given.
+
+    Args:
+        arguments: Hydra overrides.
+        sweep: Whether lists of values and Hydra's own settings may stand among them.
 
     Raises:
         UserError: If an argument is no override, or names an unknown group option or root key.
     """
     options = groups()
-    roots = {field.name for field in dataclasses.fields(Config)} | set(options) | {"hydra"}
     parser = OverridesParser.create()
     prepared = []
     for argument in arguments:
+        if len(argument) > MOST_CHARACTERS:
+            raise UserError(
+                f"{shown(argument)} has {len(argument)} characters, allowed are {MOST_CHARACTERS}; "
+                "put long lists into a file of your own under ./configs."
+            )
         try:
             override = parser.parse_override(argument)
-        except HydraException as error:
+        except Exception as error:  # Hydra's own, and what its functions raise: int(x), range(a), brackets too deep
             raise UserError(
-                f"{argument!r} is no override; write key=value, or group=option ({_said(error)})."
+                f"{shown(argument)} is no override; write key=value, or group=option ({_said(error)})."
             ) from None
-        prepared.append(_prepared(argument, override, options, roots))
+        prepared.append(_prepared(argument, override, options, sweep))
     return prepared
 
 
-def _prepared(argument: str, override: Override, options: dict[str, list[str]], roots: set[str]) -> str:
+def _prepared(argument: str, override: Override, options: dict[str, list[str]], sweep: bool) -> str:
     key = override.key_or_group
+    roots = {field.name for field in dataclasses.fields(Config)} | set(options) | ({"hydra"} if sweep else set())
     root = key.split(".")[0].split("/")[0]
+    if root == "hydra" and not sweep:
+        raise UserError(f"{key}: settings of Hydra's own are for sweeps; add --multirun, or leave {key} out.")
     if root not in roots:
-        raise unknown("key", key, roots)
+        raise unknown_key("", key, roots)
+    if override.package is not None and root != "hydra":
+        raise UserError(f"{shown(argument)}: a group has one place here; write {key}=<option>, without '@'.")
+    if override.is_sweep_override() and not sweep:
+        raise UserError(f"{key}: {shown(argument)} names several values; write one, or add --multirun to try each.")
     if key in options and not override.is_delete():
         return _checked_group(argument, override, options[key])
     if override.is_add() or override.is_force_add() or override.is_delete() or root == "hydra":
@@ -149,13 +127,18 @@ def _prepared(argument: str, override: Override, options: dict[str, list[str]], 
 
 
 def _checked_group(argument: str, override: Override, options: list[str]) -> str:
-    group = override.key_or_group
-    values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
+    group, folder = override.key_or_group, user_folder()
+    values: list[Any]
+    if override.is_choice_sweep():
+        values = list(override.sweep_iterator())
+    else:  # glob(...) and range(...) choose among what there is
+        values = [] if override.is_sweep_override() else [override.value()]
     for value in values:
-        names = value if isinstance(value, list) else [value]
-        for name in names:
-            if name is not None and str(name) not in options:
-                raise unknown(group, str(name), options)
+        for name in value if isinstance(value, list) else [value]:
+            if not isinstance(name, str) or name not in options:
+                raise unknown(group, name if isinstance(name, str) else shown(name), options)
+            if folder is not None and (folder / group / f"{name}.yaml").exists():
+                check_file(folder / group / f"{name}.yaml")
     return argument.lstrip("+")
 
 
@@ -168,13 +151,18 @@ def compose(arguments: list[str]) -> Config:
     Raises:
         UserError: One sentence with the key, what was found and what is allowed.
     """
-    overrides = [*prepare_overrides(arguments), *search_path()]
+    return typed(_composed("config", [*prepare_overrides(arguments), *search_path()]))
+
+
+def _composed(name: str, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-            composed = hydra_compose("config", overrides=overrides)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"configuration: {_said(error)}") from None
-    return typed(composed)
+            return hydra_compose(name, overrides=overrides)
+    except Exception as error:  # Hydra, OmegaConf and YAML raise many kinds for what a user wrote; nothing of ours runs
+        folder = user_folder()
+        if folder is not None:
+            check_files(folder)
+        raise _sentence(error) from None
 
 
 def group_option(group: str, option: str) -> dict[str, Any]:
@@ -184,9 +172,7 @@ def group_option(group: str, option: str) -> dict[str, Any]:
         UserError: If the group has no such option.
     """
     (checked,) = prepare_overrides([f"{group}={option}"])
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
-        composed = hydra_compose(checked.replace("=", "/", 1), overrides=search_path())
-    values = OmegaConf.to_container(composed, resolve=True)
+    values = OmegaConf.to_container(_composed(checked.replace("=", "/", 1), search_path()), resolve=True)
     assert isinstance(values, dict)
     return dict(values.get(group) or {})
 
@@ -199,17 +185,16 @@ def typed(composed: DictConfig | dict[str, Any]) -> Config:
     """
     try:
         container = OmegaConf.to_container(composed, resolve=True) if isinstance(composed, DictConfig) else composed
-    except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {_said(error)}") from None
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise _sentence(error) from None
     assert isinstance(container, dict)
-    raw: dict[str, Any] = {str(key): value for key, value in container.items()}
-    sections = {field.name for field in dataclasses.fields(Config)}
-    for key in raw:
+    sections = [field.name for field in dataclasses.fields(Config)]
+    for key in container:
         if key not in sections:
-            raise unknown("key", key, sections)
-    values = {name: _section(name, raw[name]) for name in raw if raw[name] is not None}
-    result: Config = _object(Config, values, "")
-    _check_values(result)
+            raise unknown_key("", str(key), sections)
+    result: Config = build(Config, {str(key): _section(str(key), value) for key, value in container.items()})
+    result.resume = resume_word(result.resume)
+    check_values(result)
     return result
 
 
@@ -222,28 +207,29 @@ def parse_options(kind: type, arguments: list[str]) -> Any:
     """Reads `key=value` arguments into a dataclass of `options.py`.
 
     Raises:
-        UserError: On an unknown key, a wrong type or a missing value.
+        UserError: On an unknown key, a key given twice, a wrong type or a missing value.
     """
     values: dict[str, Any] = {}
     for argument in arguments:
         key, separator, value = argument.partition("=")
         if not separator:
-            raise UserError(
-                f"{argument!r}: write key=value; allowed: {', '.join(f.name for f in dataclasses.fields(kind))}."
-            )
+            allowed = ", ".join(f.name for f in dataclasses.fields(kind))
+            raise UserError(f"{shown(argument)}: write key=value; allowed: {allowed}.")
+        if key in values:
+            raise UserError(f"{key}: is given twice ({shown(values[key])}, {shown(value)}); write it once.")
         values[key] = value
-    return _object(kind, values, "")
+    return build(kind, values)
 
 
 def _section(name: str, raw: Any) -> Any:
     """Types one section; those whose keys depend on a name pick their dataclass by it."""
-    if not isinstance(raw, dict):
-        return raw
-    kind = _kind(name, raw)
-    return _object(kind, raw, f"{name}.") if kind is not None else raw
+    if name in ("data", "method", "optimizer", "logger") and not isinstance(raw, Mapping):
+        raise wrong_value(name, raw, f"a mapping; choose one with {name}=<option>")
+    kind = _kind(name, raw) if isinstance(raw, Mapping) else None
+    return build(kind, raw, f"{name}.") if kind is not None else raw
 
 
-def _kind(name: str, raw: dict[str, Any]) -> type | None:
+def _kind(name: str, raw: Mapping[str, Any]) -> type | None:
     if name == "data":
         kind = resolve(READERS, "data.reader", _named("data", "reader", raw))
         assert isinstance(kind, type)
@@ -253,85 +239,52 @@ def _kind(name: str, raw: dict[str, Any]) -> type | None:
         "optimizer": schema.OPTIMIZER_SCHEMAS,
         "logger": schema.LOGGER_SCHEMAS,
     }
-    if name in tables:
-        if name == "optimizer" and "_target_" in raw:
-            return None
-        chosen = _named(name, "name", raw)
-        if name == "method" and chosen in METHODS and chosen not in tables[name]:
-            return None  # a method of the user's own: its constructor checks its arguments
-        if chosen not in tables[name]:
-            raise unknown(f"{name}.name", chosen, {**tables[name], **(METHODS if name == "method" else {})})
-        return tables[name][chosen]
-    default = next(field for field in dataclasses.fields(Config) if field.name == name)
-    factory = default.default_factory
-    return factory if isinstance(factory, type) and dataclasses.is_dataclass(factory) else None
+    if name not in tables:
+        return None
+    if name == "optimizer" and "_target_" in raw:
+        return None
+    chosen = _named(name, "name", raw)
+    if name == "method" and chosen in METHODS and chosen not in tables[name]:
+        return None  # a method of the user's own: its constructor checks its arguments
+    if chosen not in tables[name]:
+        raise unknown(f"{name}.name", chosen, {**tables[name], **(METHODS if name == "method" else {})})
+    return tables[name][chosen]
 
 
-def _named(section: str, key: str, raw: dict[str, Any]) -> str:
+def _named(section: str, key: str, raw: Mapping[str, Any]) -> str:
     if not raw.get(key):
         raise UserError(f"{section}.{key}: nothing given; choose one with {section}=<option>.")
     return str(raw[key])
 
 
-def _object(kind: type, values: dict[str, Any], prefix: str) -> Any:
-    """Merges plain values into a dataclass; the sentence names the full key."""
-    allowed = [field.name for field in dataclasses.fields(kind)]
-    for key in values:
-        if key not in allowed:
-            raise unknown("key", f"{prefix}{key}", [f"{prefix}{name}" for name in allowed])
-    nested = {key: value for key, value in values.items() if dataclasses.is_dataclass(value)}
-    plain = {key: value for key, value in values.items() if key not in nested}
-    current = ""
-    try:
-        merged = OmegaConf.structured(kind)
-        for current, value in plain.items():
-            OmegaConf.update(merged, current, value, merge=True)
-        missing = [name for name in OmegaConf.missing_keys(merged) if name.split(".")[0] not in nested]
-        if missing:
-            raise UserError(f"{prefix}{sorted(missing)[0]}: a value is needed; write {prefix}{sorted(missing)[0]}=...")
-        found: dict[str, Any] = {}
-        for field in dataclasses.fields(kind):
-            if field.name not in nested:
-                node = merged._get_node(field.name)
-                found[field.name] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else merged[field.name]
-    except (ConfigKeyError, ValidationError, MissingMandatoryValue, OmegaConfBaseException) as error:
-        raise UserError(f"{prefix}{current}: {_said(error)}.") from None
-    return kind(**found, **nested)
+def _option_of(found: re.Match[str]) -> UserError:
+    where, group, option = found.groups()
+    return unknown(f"{where}: {group}", option, groups().get(group, ()))
 
 
-def _check_values(config: Config) -> None:
-    for key, allowed in CHOICES.items():
-        value = _lookup(config, key)
-        if value is not None and value not in allowed:
-            raise unknown(key, str(value), allowed)
-    for key, (low, high) in RANGES.items():
-        value = _lookup(config, key)
-        if value is None:
-            continue
-        if not (value == value and (low is None or value >= low) and (high is None or value <= high)):
-            span = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
-            raise UserError(f"{key}: found {value}, allowed is {span}.")
-    for name in config.reliance.cues:
-        if name not in CUES:
-            raise unknown("reliance.cues", name, CUES)
-    # Names of timm and torchvision are looked up where the network is built: listing them takes seconds.
-    if "/" not in config.model.backbone and config.model.backbone not in BACKBONES:
-        raise unknown("model.backbone", config.model.backbone, [*BACKBONES, "timm/<name>", "torchvision/<name>"])
-    if config.resume and not config.run:
-        raise UserError(RESUME_WHAT)
-    if config.run and not config.resume:
-        raise UserError(f"run: {config.run} is only read with resume=true; write run={config.run} resume=true.")
-    check = getattr(config.data, "check", None)
-    if check is not None:
-        check()
+def _not_there(found: re.Match[str]) -> UserError:
+    return UserError(f"~{found[1]}: no file states {found[1]!r}, so there is nothing to take away; leave it out.")
 
 
-def _lookup(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, dict) else getattr(config, part, None)
-    return config
+# What Hydra and OmegaConf say, and our sentence for it; anything else is passed on in their words.
+_SENTENCES: list[tuple[str, Callable[[re.Match[str]], UserError]]] = [
+    (r"In '(.+?)': Could not (?:find|load) '(.+)/(.+?)'", _option_of),
+    (r"In '(.+?)': Could not override '(.+?)'", lambda found: unknown(f"{found[1]}: group", found[2], groups())),
+    (r"Could not delete(?: from config\.)? '(.+?)'", _not_there),
+]
+
+
+def _sentence(error: Exception) -> UserError:
+    text = _said(error)
+    for pattern, sentence in _SENTENCES:
+        found = re.match(pattern, text)
+        if found:
+            return sentence(found)
+    return UserError(f"{getattr(error, 'full_key', None) or 'configuration'}: {text.replace('++', '')}.")
 
 
 def _said(error: Exception) -> str:
     """Returns what Hydra or OmegaConf say, without the full stop that our sentence ends with."""
-    return first_line(error).rstrip(".")
+    if isinstance(error, RecursionError):
+        return "too many brackets in each other"
+    return re.sub(r" expecting .*", "", first_line(error)).rstrip(".")  # the grammar's tokens help nobody

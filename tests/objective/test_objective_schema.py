@@ -49,8 +49,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "unknown rival": ({"metric": "advantage", "over": ["majorty"]}, ["[0].over", "Did you mean 'majority'"]),
     "unknown stage": ({"metric": "accuracy", "stages": ["tset"]}, ["[0].stages", "Did you mean 'test'"]),
     "wrong stage": ({"metric": "accuracy", "stages": ["audit"]}, ["[0].stages", "audit", "validation, test"]),
-    "unknown key": ({"metric": "accuracy", "bond": 0.9}, ["requirements[0]", "'bond'", "Did you mean 'bound'"]),
-    "no metric": ({"bound": 0.9}, ["requirements[0].metric", "missing"]),
+    "unknown key": (
+        {"metric": "accuracy", "bond": 0.9},
+        ["objective.requirements[0].bond'", "Did you mean 'objective.requirements[0].bound'"],
+    ),
+    "no metric": ({"bound": 0.9}, ["requirements[0].metric", "a value is needed"]),
     "no attribute": ({"metric": "accuracy", "scope": "gap"}, ["[0].attribute", "missing", "camera, colour"]),
     "no cue": ({"metric": "reliance"}, ["[0].cue", "missing", "colour"]),
     "no rival": ({"metric": "advantage"}, ["[0].over", "missing", "majority"]),
@@ -65,7 +68,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "never reached": ({"metric": "accuracy", "bound": 1.0}, ["[0].bound", "ends excluded"]),
     "not a number": ({"metric": "accuracy", "bound": float("nan")}, ["[0].bound", "nan"]),
     "percent": ({"metric": "accuracy", "bound": "90%"}, ["[0].bound", "'90%'", "above_chance"]),
-    "yes": ({"metric": "accuracy", "bound": True}, ["[0].bound", "True"]),
+    "yes": ({"metric": "accuracy", "bound": True}, ["[0].bound", "true is no bound"]),
     "no size": ({"metric": "artifact_size", "bound": -1}, ["[0].bound", "above 0"]),
     "chance of a gap": (COLOUR | {"scope": "gap", "bound": "above_chance"}, ["[0].bound", "no chance level"]),
     "chance of a precision": (
@@ -87,8 +90,11 @@ def test_a_mistake_in_a_requirement_is_one_sentence(requirement: dict[str, Any],
 
 
 WRONG_ROOTS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "unknown key": ({"requirments": []}, ["'requirments'", "Did you mean 'requirements'"]),
-    "unknown key of an attribute": ({"attributes": {"colour": {"level": ["a"]}}}, ["attributes.colour", "'levels'"]),
+    "unknown key": ({"requirments": []}, ["'objective.requirments'", "Did you mean 'objective.requirements'"]),
+    "unknown key of an attribute": (
+        {"attributes": {"colour": {"level": ["a"]}}},
+        ["'objective.attributes.colour.level'", "Did you mean 'objective.attributes.colour.levels'"],
+    ),
     "class twice": ({"classes": ["a", "b", "a"]}, ["objective.classes", "'a'", "twice"]),
     "one class": ({"classes": ["a"]}, ["objective.classes", "at least 2"]),
     "classes in words": ({"classes": "from_date"}, ["objective.classes", "Did you mean 'from_data'"]),
@@ -96,13 +102,19 @@ WRONG_ROOTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a class YAML reads as a number": ({"classes": [0, 1]}, ["objective.classes", "a number", '"0"']),
     "a class with a space": ({"classes": ["a", "b "]}, ["objective.classes", "'b '", "spaces"]),
     "level twice": ({"attributes": {"colour": {"levels": ["a", "a"]}}}, ["attributes.colour.levels", "twice"]),
+    "a class with a line break": ({"classes": ["a", "b\nc"]}, ["objective.classes", "line break", "'b\\nc'"]),
+    "one class in two forms of Unicode": (
+        {"classes": ["caf\u00e9", "cafe\u0301"]},
+        ["objective.classes", "'caf\\xe9'", "'cafe\\u0301'", "the same letters"],
+    ),
+    "attributes in words": ({"attributes": "colour"}, ["objective.attributes", "found 'colour'", "a mapping"]),
     "no level": ({"attributes": {"colour": {"levels": []}}}, ["attributes.colour.levels", "empty"]),
     "a taken name": ({"attributes": {"label": {"levels": ["a"]}}}, ["attributes.label", "taken"]),
     "a name with a slash": ({"attributes": {"a/b": {"levels": ["a"]}}}, ["attributes.a/b", "no name"]),
     "confidence": ({"confidence": 95}, ["objective.confidence", "95", "between 0.5 and 1"]),
     "no name": ({"name": ""}, ["objective.name", "empty"]),
     "purpose is a number": ({"purpose": 3}, ["objective.purpose", "3"]),
-    "requirements in words": ({"requirements": "accuracy"}, ["objective.requirements", "not a list"]),
+    "requirements in words": ({"requirements": "accuracy"}, ["objective.requirements", "found 'accuracy'", "a list"]),
     "a bounded primary": ({"primary": {"metric": "accuracy", "bound": 0.9}}, ["objective.primary.bound"]),
     "a primary at one stage": ({"primary": {"metric": "accuracy", "stages": ["test"]}}, ["objective.primary.stages"]),
     "a primary to minimise": ({"primary": {"metric": "reliance", "cue": "colour"}}, ["objective.primary", "lower"]),
@@ -120,7 +132,9 @@ def test_a_mistake_in_an_objective_is_one_sentence(changes: dict[str, Any], part
 def test_a_requirement_stated_twice_is_refused_unless_for_other_stages() -> None:
     first = {"metric": "advantage", "over": ["majority", "colour"], "bound": 0.1}
     again = {"metric": "advantage", "over": ["colour", "majority"], "bound": 0.2}
-    with pytest.raises(UserError, match=r"requirements\[1\]: advantage over colour, majority is stated"):
+    with pytest.raises(UserError, match=r"requirements\[1\]: advantage over colour, majority is stated already"):
+        stated(first, again | {"bound": 0.1})
+    with pytest.raises(UserError, match=r"requirements\[1\]\.bound: .* at least 0\.2 here and at least 0\.1"):
         stated(first, again)
     apart = stated(first | {"stages": ["validation"]}, again | {"stages": ["test"]})
     assert [r.bound for r in apart.judged_at("validation")] == [0.1]
@@ -135,7 +149,7 @@ def test_a_gap_needs_two_levels() -> None:
 def test_a_missing_key_names_it() -> None:
     value = plain()
     del value["purpose"]
-    with pytest.raises(UserError, match=re.escape("objective.purpose: is missing")):
+    with pytest.raises(UserError, match=re.escape("objective.purpose: a value is needed")):
         Objective.from_config(value)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evensight import names
-from evensight.errors import UserError, nearest, unknown
+from evensight.errors import UserError, nearest, shown, unknown
 from evensight.objective.requirement import (
     ABOVE_CHANCE,
     ATTRIBUTE_SCOPES,
@@ -28,6 +29,10 @@ RESERVED = (
     *("box_x0", "box_y0", "box_x1", "box_y1", "content_key", "file_bytes", "file_mtime_ns"),
 )
 
+# Unicode's categories of what no name holds: control characters, breaks of lines and paragraphs, halves of characters.
+# Others that cannot be seen are part of words (the joiners of Persian, Hindi and emoji).
+_NO_LETTERS = ("Cc", "Zl", "Zp", "Cs")
+
 
 def key_path(parts: Sequence[int | str]) -> str:
     """Writes a place in the configuration the way a user would: ``objective.requirements[2].bound``."""
@@ -43,25 +48,32 @@ def ordered_names(value: Any) -> Any:
     if isinstance(value, str):
         if value != "from_data":
             hint = " Did you mean 'from_data'?" if nearest(value, ["from_data"]) else ""
-            raise ValueError(f"{value!r} is not a list; allowed: a list of names, or from_data.{hint}")
+            raise ValueError(f"{shown(value)} is not a list; allowed: a list of names, or from_data.{hint}")
         return value
     if isinstance(value, Mapping) or not isinstance(value, Sequence):
-        raise ValueError(f"{value!r} is not a list; allowed: a list of names, or from_data.")
-    for position, name in enumerate(value):
-        if not isinstance(name, str):
-            kind = (
-                "true or false"
-                if isinstance(name, bool)
-                else "a number"
-                if isinstance(name, int | float)
-                else "no text"
+        raise ValueError(f"{shown(value)} is not a list; allowed: a list of names, or from_data.")
+    seen: dict[str, str] = {}  # by the form in which equal letters have equal code points
+    for name in value:
+        _check_name(name)
+        same = unicodedata.normalize("NFC", name)
+        if seen.get(same) == name:
+            raise ValueError(f"{shown(name)} is listed twice; each name stands once.")
+        if same in seen:
+            raise ValueError(
+                f"{name!a} and {seen[same]!a} are the same letters written with other code points; keep one."
             )
-            raise ValueError(f'{name!r} is {kind} to YAML; write names in quotes, such as "{name}".')
-        if not name or name != name.strip():
-            raise ValueError(f"{name!r} is empty or has spaces at its ends.")
-        if name in value[:position]:
-            raise ValueError(f"{name!r} is listed twice; each name stands once.")
+        seen[same] = name
     return tuple(value)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        kind = "true or false" if isinstance(name, bool) else "a number" if isinstance(name, int | float) else "no text"
+        raise ValueError(f'{shown(name)} is {kind} to YAML; write names in quotes, such as "{name}".')
+    if not name or name != name.strip():
+        raise ValueError(f"{shown(name)} is empty or has spaces at its ends.")
+    if any(unicodedata.category(letter) in _NO_LETTERS for letter in name):
+        raise ValueError(f"{shown(name)} holds a line break or a control character; write the name without.")
 
 
 def check(objective: Objective) -> None:
@@ -191,15 +203,26 @@ def _check_bound(requirement: Requirement, key: str) -> None:
 
 
 def _check_duplicates(requirements: Sequence[Requirement]) -> None:
+    """One figure has one bound at a stage: of two, equal ones say it twice and others contradict each other."""
     for position, later in enumerate(requirements):
         for earlier_position, earlier in enumerate(requirements[:position]):
             shared = set(earlier.stages) & set(later.stages)
-            if earlier.identity == later.identity and shared:
-                stages = ", ".join(stage for stage in STAGES if stage in shared)
-                raise UserError(
-                    f"objective.requirements[{position}]: {later.label} is stated already in "
-                    f"requirements[{earlier_position}] for {stages}; state it once."
-                )
+            if earlier.identity != later.identity or not shared:
+                continue
+            key, other = f"objective.requirements[{position}]", f"requirements[{earlier_position}]"
+            stages = ", ".join(stage for stage in STAGES if stage in shared)
+            if earlier.bound == later.bound:
+                raise UserError(f"{key}: {later.label} is stated already in {other} for {stages}; state it once.")
+            raise UserError(
+                f"{key}.bound: {later.label} is to be {_bound_words(later)} here and {_bound_words(earlier)} in "
+                f"{other}, both for {stages}; a figure has one bound, keep one of them."
+            )
+
+
+def _bound_words(requirement: Requirement) -> str:
+    bound = requirement.bound
+    side = requirement.direction.replace("_", " ")
+    return "shown alone" if bound is None else f"{side} {bound if isinstance(bound, str) else f'{bound:g}'}"
 
 
 def _check_primary(objective: Objective) -> None:

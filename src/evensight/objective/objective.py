@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from evensight.errors import UserError, unknown
+from evensight.errors import WORDS, UserError, missing, shown, unknown, unknown_key, wrong_value
 from evensight.files import canonical_json, digest_json
 from evensight.names import CUES
 from evensight.objective import checks
@@ -72,7 +72,7 @@ class Objective(BaseModel):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         if isinstance(value, Mapping | str) or not isinstance(value, Sequence):
-            raise ValueError(f"{value!r} is not a list; write one requirement a line, each after a dash.")
+            raise ValueError(f"found {shown(value)}, allowed is a list.")
         return tuple(value)
 
     @model_validator(mode="after")
@@ -87,6 +87,8 @@ class Objective(BaseModel):
         Raises:
             UserError: For anything that is not valid: one sentence with the key, what was found, what is allowed.
         """
+        if not isinstance(config, Mapping):
+            raise wrong_value("objective", config, WORDS[dict])
         try:
             return cls.model_validate(dict(config))
         except ValidationError as error:
@@ -239,21 +241,35 @@ def _known(values: tuple[str, ...] | str, key: str) -> tuple[str, ...]:
     return values
 
 
+# pydantic's word for what it wanted -> ours, the same as of any other key of a configuration.
+_WANTED = {
+    "string_type": WORDS[str],
+    "string_unicode": "text of whole characters",
+    "float_type": WORDS[float],
+    "dict_type": WORDS[dict],
+    "model_type": WORDS[dict],
+    "model_attributes_type": WORDS[dict],
+    "invalid_key": "a mapping whose names are text",
+}
+
+
 def _sentence(error: ValidationError) -> UserError:
     """The first of pydantic's errors, said as every other mistake is."""
     first = error.errors(include_url=False)[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UserError):
         return cause
-    *parents, last = first["loc"]
+    *parents, last = first["loc"] or ("",)
     key = checks.key_path(first["loc"])
     if first["type"] == "extra_forbidden":
         owner: type[BaseModel] = Objective
         if parents:
             owner = Attribute if parents[0] == "attributes" else Requirement
-        return unknown(f"{checks.key_path(tuple(parents))}: key", str(last), owner.model_fields)
+        return unknown_key(checks.key_path(tuple(parents)), str(last), owner.model_fields)
     if first["type"] == "missing":
-        return UserError(f"{key}: is missing, and has no default.")
+        return missing(key)
     if cause is not None:
         return UserError(f"{key}: {cause}")
-    return UserError(f"{key}: found {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}.")
+    if first["type"] in _WANTED:
+        return wrong_value(key, first["input"], _WANTED[first["type"]])
+    return UserError(f"{key}: found {shown(first['input'])}; {first['msg'][0].lower()}{first['msg'][1:]}.")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictStr, ValidationInfo, field_validator
 
 from evensight import names
+from evensight.errors import MOST_SHOWN, shown
 from evensight.objective.metrics.base import SCOPES, STAGES, Direction, Metric
 
 ABOVE_CHANCE = "above_chance"
@@ -50,7 +51,7 @@ class Requirement(BaseModel):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is None or number or value == ABOVE_CHANCE:
             return value
-        raise ValueError(f"{value!r} is no bound; allowed: a number, {ABOVE_CHANCE}, or null (shown, not judged).")
+        raise ValueError(f"{shown(value)} is no bound; allowed: a number, {ABOVE_CHANCE}, or null (shown, not judged).")
 
     @field_validator("over", "stages", mode="before")
     @classmethod
@@ -58,7 +59,7 @@ class Requirement(BaseModel):
         if value is None:
             return ()
         if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ValueError(f"{value!r} is not a list; write it in brackets, [{value}].")
+            raise ValueError(f"{shown(value)} is not a list; write it in brackets, [{str(value)[:MOST_SHOWN]}].")
         return tuple(value)
 
     @field_validator("stages", mode="after")

@@ -157,6 +157,8 @@ def read(path: Path) -> VerdictFile:
         return VerdictFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: there is no verdict file; the stage that writes it has not run.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
