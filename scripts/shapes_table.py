@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from evensight.cli import main
+from evensight.environment import environment
 from evensight.files import write_json
-from evensight.run import environment
 
 SHOWN = ("accuracy", "accuracy of conflicting images (colour)", "reliance on colour")
 

@@ -25,7 +25,10 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(STAGES, BELOW),
 }
 # Free of torch; any room but the two leaves may import them.
-TOP = {"__version__", "errors", "names", "files", "config", "compose", "run", "instantiate", "progress", "logs"}
+TOP = {
+    *("__version__", "errors", "names", "files", "config", "compose", "run", "instantiate", "progress", "logs"),
+    *("identity", "environment", "locking", "interruption", "ranks"),
+}
 ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file())
 
 
@@ -69,7 +72,7 @@ def test_runtime_needs_torch_numpy_pillow_alone() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["evensight.cli", "evensight.compose", "evensight.run", "evensight.objective.objective", "evensight.names"],
+    ["evensight.cli", "evensight.compose", "evensight.resuming", "evensight.objective.objective", "evensight.names"],
 )
 def test_light_modules_do_not_import_torch(module: str) -> None:
     """`--help`, `--cfg job` and a typo are answered in about a second only while this holds."""

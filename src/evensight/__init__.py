@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from evensight.errors import RunError, UserError
     from evensight.objective.objective import Objective
     from evensight.records.artifact import Artifact
-    from evensight.run import Run, configuration
+    from evensight.resuming import configuration
+    from evensight.run import Run
     from evensight.runtime.predictor import Prediction, Predictor
     from evensight.testing.evaluate import Evaluation, evaluate
     from evensight.training.train import TrainResult, train
@@ -64,8 +65,8 @@ _HOMES = {
     "UserError": "evensight.errors",
     "Objective": "evensight.objective.objective",
     "Artifact": "evensight.records.artifact",
+    "configuration": "evensight.resuming",
     "Run": "evensight.run",
-    "configuration": "evensight.run",
     "Prediction": "evensight.runtime.predictor",
     "Predictor": "evensight.runtime.predictor",
     "Evaluation": "evensight.testing.evaluate",

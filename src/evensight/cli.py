@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
         0 done, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 a wrong configuration or file, 4 the machine or evensight
-        failed, 130 interrupted.
+        failed, 130 and 143 interrupted.
     """
     return guarded(lambda: _dispatch(list(argv)))
 
@@ -110,7 +110,7 @@ def _dispatch(argv: list[str]) -> int:
 def _composed(command: Command, arguments: list[str]) -> int:
     """Runs a command that composes a configuration, once or (`--multirun`) for each job of a sweep."""
     from evensight.compose import groups, to_yaml
-    from evensight.run import configuration
+    from evensight.resuming import configuration
 
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     flags = [argument for argument in arguments if argument.startswith("-")]
@@ -165,7 +165,8 @@ def _overview() -> str:
             "",
             *lines,
             "",
-            "exit status: 0 done or PASS, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 wrong input, 4 the machine failed",
+            "exit status: 0 done or PASS, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 wrong input, 4 the machine failed,",
+            "130 or 143 interrupted",
         ]
     )
 
@@ -186,6 +187,7 @@ def _help(name: str, command: Command) -> str:
     lines += [
         "",
         "every value can be set (optimizer.lr=1e-3); --cfg job prints the whole configuration with its keys,",
-        "--multirun seed=1,2,3 runs a sweep, --save=<name> keeps these settings as configs/experiment/<name>.yaml",
+        "--multirun seed=1,2,3 runs a sweep, --save=<name> keeps these settings as configs/experiment/<name>.yaml,",
+        "run=<run folder> resume=true goes on with a run, resume=auto with the newest unfinished one, or starts one",
     ]
     return "\n".join(lines)

@@ -122,6 +122,13 @@ def disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in FULL
 
 
+def full_sentence(error: OSError) -> str:
+    """Says which file there was no room for, without a full stop."""
+    where = f" in {Path(error.filename).parent}" if error.filename else ""
+    what = Path(error.filename).name if error.filename else "a file"
+    return f"{what}{where} could not be written: {(error.strerror or str(error)).lower()}; the old file stands"
+
+
 def clear_temporaries(folder: Path) -> list[Path]:
     """Removes what `replaced` and `staged` of a killed process left in a folder and below, and returns it.
 

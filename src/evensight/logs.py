@@ -12,6 +12,7 @@ from pathlib import Path
 
 # Begins the note that an exception carries about where its traceback was written.
 NOTE = "traceback in "
+_UNWRITTEN = "%s can no longer be written (%s); the run goes on without it"
 
 
 @contextlib.contextmanager
@@ -31,7 +32,11 @@ def logged() -> Iterator[Callable[[Path], None]]:
     files: list[logging.FileHandler] = []
 
     def attach(path: Path) -> None:
-        file = logging.FileHandler(path, encoding="utf-8")
+        try:
+            file = _LogFile(path)
+        except OSError as error:
+            logger.warning(_UNWRITTEN, path, error.strerror)
+            return
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         files.append(file)
         memory.setTarget(file)
@@ -62,6 +67,32 @@ def logged() -> Iterator[Callable[[Path], None]]:
             for handler in (memory, *files):
                 handler.close()
             logger.propagate = propagated
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that goes quiet, with one warning on the terminal, when it can no longer be written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self._quiet = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line."""
+        if not self._quiet:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
+        """Goes quiet where the file is at fault."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._quiet = True
+        stream, self.stream = self.stream, None
+        with contextlib.suppress(OSError):  # what is left in its buffer cannot be written either
+            if stream is not None:
+                stream.close()
+        logging.getLogger("evensight").warning(_UNWRITTEN, self.baseFilename, error.strerror)
 
 
 class _Short(logging.Formatter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evensight.config import Config
 from evensight.errors import UserError
@@ -13,12 +13,15 @@ from evensight.files import replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import shown
+from evensight.resuming import entered
 from evensight.run import Run
 from evensight.statuses import DONE, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
     from evensight.objective.objective import Objective
+    from evensight.records.artifact import Artifact
+    from evensight.training.train import TrainResult
 
 log = logging.getLogger(__name__)
 
@@ -36,34 +39,23 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         0 when training worked; with `gate=strict` the status of the last verdict.
     """
     stated = _checked_objective(config)
-    with logged() as log_to:
-        manifest, objective = _prepared(config, stated)
-        run = Run(Path(str(config.run))) if config.resume else Run.create(config, folder)
+    with logged() as log_to, entered(config, folder) as run:
+        if run.finished is not None:
+            return _told(run, config, run.finished)
         log_to(run.log_file)
         log.info("run: %s", run.folder)
-        for note in objective.notes():
-            log.warning("%s", note)
-        run.write_json("objective.json", objective.canonical())
-
-        from evensight.training.train import train
-
-        try:
-            result = train(config, run, manifest, objective)
-        except UserError:
-            if not config.resume and not run.checkpoints.exists():
-                run.discard(Path(config.runs_dir) / config.experiment_name)
-            raise
+        manifest, objective = _prepared(config, stated)
+        _begin(run, manifest, objective)
+        result = _trained(config, run, manifest, objective)
         verdict = "NOT_MEASURED"
         if config.export:
-            from evensight.deploy.export import export as write_artifact
-            from evensight.testing.evaluate import evaluate
-
-            artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
-            with shown() as progress:
-                for stage in ("validation", "test") if config.test else ("validation",):
-                    verdict = evaluate(artifact, manifest, stage, run, reader=config.data, progress=progress).verdict
+            artifact = _exported(config, run, manifest, objective, result)
+            for stage in ("validation", "test") if config.test else ("validation",):
+                verdict = _judged(config, run, manifest, artifact, stage)
         _close(run, config)
-    return STATUS[verdict] if config.gate == "strict" else DONE
+        status = STATUS[verdict] if config.gate == "strict" else DONE
+        run.finish(verdict, status)
+    return status
 
 
 def test(options: TestOptions) -> int:
@@ -71,14 +63,11 @@ def test(options: TestOptions) -> int:
     run = Run.open(options.run)
     config = run.config()
     from evensight.records.artifact import Artifact
-    from evensight.testing.evaluate import evaluate
 
-    with logged() as log_to:
+    with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
         manifest, _ = _prepared(config, run.objective())
-        artifact = Artifact.open(run.artifact)
-        with shown() as progress:
-            verdict = evaluate(artifact, manifest, "test", run, reader=config.data, progress=progress).verdict
+        verdict = _judged(config, run, manifest, Artifact.open(run.artifact), "test")
         _close(run, config)
     return STATUS[verdict]
 
@@ -87,15 +76,13 @@ def export(options: ExportOptions) -> int:
     """Writes a run's artifact from its best checkpoint: `evensight export run=...`."""
     run = Run.open(options.run)
     config = run.config()
-    from evensight.deploy.export import export as write_artifact
     from evensight.training.train import load_best
 
-    with logged() as log_to:
+    with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
         objective = run.objective()
         manifest, _ = _prepared(config, objective)
-        result = load_best(config, run, manifest, objective)
-        artifact = write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
+        artifact = _exported(config, run, manifest, objective, load_best(config, run, manifest, objective))
     print(f"artifact  {artifact.folder}  (identity {artifact.identity[:12]})")
     return DONE
 
@@ -149,6 +136,57 @@ def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:
     from evensight.data.prepare import prepare
 
     return prepare(config.data, stated, Path(config.datasets_dir))
+
+
+def _begin(run: Run, manifest: Manifest, objective: Objective) -> None:
+    """Writes what the run is about, and refuses to go on with other data than it began with."""
+    for note in objective.notes():
+        log.warning("%s", note)
+    data = {"name": manifest.name, "content": manifest.digests.content, "test": manifest.digests.test}
+    before = run.read_json("data.json")
+    if before is not None and {name: before.get(name) for name in data} != data:
+        raise UserError(
+            f"data: {manifest.name!r} is not what {run.folder} began with (content {str(before.get('content'))[:12]} "
+            f"then, {data['content'][:12]} now); bring the old files back, or start a new run."
+        )
+    run.write_json("data.json", {"schema_version": 1, **data})
+    run.write_json("objective.json", objective.canonical())
+
+
+def _trained(config: Config, run: Run, manifest: Manifest, objective: Objective) -> TrainResult:
+    from evensight.training.train import train
+
+    return train(config, run, manifest, objective)
+
+
+def _exported(config: Config, run: Run, manifest: Manifest, objective: Objective, result: TrainResult) -> Artifact:
+    from evensight.deploy.export import export as write_artifact
+
+    return write_artifact(run, result.network, result.spec, objective, manifest, result.bank, config)
+
+
+def _judged(config: Config, run: Run, manifest: Manifest, artifact: Artifact, stage: str) -> str:
+    from evensight.testing.evaluate import evaluate
+
+    with shown() as progress:
+        return evaluate(artifact, manifest, stage, run, reader=config.data, progress=progress).verdict
+
+
+def _told(run: Run, config: Config, finished: dict[str, Any]) -> int:
+    """Says that a run is finished and what came out."""
+    from evensight.report.summary import summary
+
+    for wanted, missing, command in (
+        (config.export, run.artifact, "export"),
+        (config.test, run.verdicts / "test.json", "test"),
+    ):
+        if wanted and not missing.exists():
+            log.warning(
+                "%s=true: the run is finished without it; write: evensight %s run=%s", command, command, run.folder
+            )
+    print(f"{run.folder} finished at {finished.get('time')}; nothing to do.")
+    print(summary(run.folder))
+    return STATUS[str(finished.get("verdict"))] if config.gate == "strict" else DONE
 
 
 def _close(run: Run, config: Config) -> None:

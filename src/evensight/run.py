@@ -3,49 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
-import importlib.metadata
+import json
+import logging
 import os
-import platform
 import secrets
-import shlex
 import shutil
-import subprocess
-import sys
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from evensight import __version__
-from evensight.compose import RESUME_WHAT, compose, group_option, groups, to_yaml, typed
+from evensight.compose import to_yaml, typed
 from evensight.config import Config
+from evensight.environment import environment
 from evensight.errors import UserError, nearest
-from evensight.files import digest_json, write_json, write_text
+from evensight.files import clear_temporaries, disk_full, write_json, write_text
+from evensight.locking import locked
 
 if TYPE_CHECKING:
     from evensight.objective.objective import Objective
 
-# What does not change the figures of a run: where it is, how it is logged, how many threads feed it, how it is resumed.
-NOT_IDENTITY = ("runs_dir", "datasets_dir", "run", "resume", "gate", "logger", "test", "export", "callbacks")
-NOT_IDENTITY_DATA = ("root", "num_workers", "cache_mb", "eval_batch_size")
-NOT_IDENTITY_TRAINER = (
-    *("devices", "num_nodes", "accelerator", "strategy", "num_threads", "default_root_dir"),
-    *("checkpoint_every", "progress", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
-)
-# What YAML and Hydra read as true.
-_TRUE = ("true", "yes", "on", "y", "1")
-PACKAGES = ("torch", "torchvision", "lightning", "hydra-core", "albumentations", "timm", "numpy", "polars", "pillow")
+FINISHED = "finished.json"
+_STALE_SECONDS = 60  # after which a link that was to become `latest` is one of a killed process
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Properties name its files; none of them need exist yet."""
+    """A run folder. Properties name its files; none of them need exist yet.
+
+    Attributes:
+        folder: Its path.
+        made: The folders above it that were made for it, innermost first.
+    """
 
     folder: Path
+    made: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def checkpoints(self) -> Path:
@@ -87,6 +87,21 @@ class Run:
         """Images shown in the report, with their captions as JSON."""
         return self.folder / "pictures"
 
+    @property
+    def begun(self) -> bool:
+        """Whether training has left anything that a later process goes on from."""
+        return self.checkpoints.exists() or self.metrics_file.exists()
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """What the last stage wrote when everything was done: when, verdict, status; None before that."""
+        return self.read_json(FINISHED)
+
+    @property
+    def hint(self) -> str:
+        """How to go on with the run."""
+        return f"go on with: evensight train run={self.folder} resume=true"
+
     @classmethod
     def create(cls, config: Config, folder: Path | None = None) -> Run:
         """Makes a new run folder and writes its configuration, environment and the link `latest`.
@@ -96,33 +111,78 @@ class Run:
             folder: Where, for a sweep's numbered jobs; otherwise `<runs_dir>/<experiment_name>/<time>-<4 letters>`.
 
         Raises:
-            UserError: If the folder cannot be made.
+            UserError: If the folder cannot be made, or `folder` is a run already.
         """
-        experiment = Path(config.runs_dir) / config.experiment_name
-        stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d_%H%M%S")
-        chosen = folder or experiment / f"{stamp}-{secrets.token_hex(2)}"
-        try:
-            chosen.mkdir(parents=True, exist_ok=folder is not None)
-            run = cls(chosen)
-            write_text(chosen / "config.yaml", to_yaml(config))
-            write_json(chosen / "environment.json", environment())
-            _point_latest(experiment, chosen)
-        except OSError as error:
-            raise UserError(
-                f"runs_dir: {chosen} cannot be written ({error.strerror}); choose another runs_dir."
-            ) from None
+        run = cls.make(config, folder)
+        run.describe(config)
         return run
 
-    def discard(self, experiment: Path) -> None:
-        """Removes a run that a mistake ended before it began; `latest` of `experiment` goes back to the newest left."""
+    @classmethod
+    def make(cls, config: Config, folder: Path | None = None) -> Run:
+        """Makes an empty folder that no other process has; see `create`."""
+        experiment = _experiment(config)
+        while True:
+            stamp = datetime.datetime.now().astimezone().strftime("%Y%m%d_%H%M%S")
+            chosen = folder or experiment / f"{stamp}-{secrets.token_hex(2)}"
+            above = tuple(path for path in chosen.parents if not path.exists())
+            try:
+                chosen.mkdir(parents=True, exist_ok=folder is not None)
+            except OSError as error:
+                if isinstance(error, FileExistsError) and folder is None and chosen.is_dir():
+                    continue  # another run of this second drew the same letters
+                raise _cannot_write("runs_dir", chosen, error) from None
+            if (chosen / "config.yaml").exists():
+                raise UserError(f"run: {chosen} is a run already; write to another folder.")
+            return cls(chosen, above)
+
+    def describe(self, config: Config) -> None:
+        """Writes configuration, environment and the link `latest` of a folder that was just made."""
+        try:
+            write_json(self.folder / "environment.json", {**environment(config), "sessions": []})
+            recorded = dataclasses.replace(config, run=None, resume=False)
+            write_text(self.folder / "config.yaml", to_yaml(recorded))
+            _point_latest(_experiment(config), self.folder)
+        except OSError as error:
+            raise _cannot_write("runs_dir", self.folder, error) from None
+
+    def add_session(self, config: Config) -> None:
+        """Adds what this process runs on to `environment.json`, which begins with the first one."""
+        path = self.folder / "environment.json"
+        first = self.read_json(path.name) or {}
+        sessions = [*first.get("sessions", []), environment(config)]
+        write_json(path, {**first, "sessions": sessions})
+
+    @contextlib.contextmanager
+    def worked_on(self, config: Config) -> Iterator[None]:
+        """Locks an existing run, removes what a killed process left half written, and notes this process.
+
+        Raises:
+            BusyError: Another process has it.
+        """
+        with locked(self.folder):
+            for path in clear_temporaries(self.folder):
+                _log.debug("removed %s, which a process that was killed had not finished", path)
+            self.add_session(config)
+            yield
+
+    def finish(self, verdict: str, status: int) -> None:
+        """Writes that everything is done: the last file of a run."""
+        when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        value = {"schema_version": 1, "time": when, "verdict": verdict, "status": status}
+        write_json(self.folder / FINISHED, value)
+
+    def discard(self, config: Config) -> None:
+        """Removes a run that a mistake ended before it began; its experiment's `latest` is the newest left again."""
+        experiment = _experiment(config)
         shutil.rmtree(self.folder, ignore_errors=True)
         left = [*experiment.glob("2*/config.yaml"), *experiment.glob("sweep-*/*/config.yaml")]
         if left:
             _point_latest(experiment, max(left, key=lambda path: path.stat().st_mtime).parent)
         else:
             (experiment / "latest").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other things are in it
-                experiment.rmdir()
+        with contextlib.suppress(OSError):  # other things are in it
+            for folder in self.made:
+                folder.rmdir()
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -165,80 +225,19 @@ class Run:
             raise UserError(f"run: {self.folder} has no objective.json; it ended before its data was prepared.")
         return Objective.from_json(path.read_text(encoding="utf-8"))
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """Returns what a JSON file of the run holds; None where there is none, or it cannot be read."""
+        try:
+            value = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
     def write_json(self, name: str, value: Any) -> Path:
         """Writes a JSON file of the run, whole or not at all, and returns its path."""
         path = self.folder / name
         write_json(path, value)
         return path
-
-
-def configuration(arguments: list[str]) -> Config:
-    """Composes a configuration, or with `run=<folder> resume=true` takes the one that the run recorded.
-
-    Args:
-        arguments: Hydra overrides. Beside `resume=true` only keys that do not change a run's figures may stand.
-
-    Raises:
-        UserError: A wrong key or value, no run, or a key that would change what is resumed.
-    """
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    if given.get("resume", "false").lower() not in _TRUE:
-        return compose(arguments)
-    if not given.get("run"):
-        raise UserError(RESUME_WHAT)
-    run = Run.open(given["run"])
-    values = asdict(run.config())
-    changed: DictConfig | ListConfig = OmegaConf.create(values)
-    known = groups()
-    for key, value in given.items():
-        section, _, name = key.partition(".")
-        free = {"data": NOT_IDENTITY_DATA, "trainer": NOT_IDENTITY_TRAINER}.get(section, ())
-        if section not in NOT_IDENTITY and name not in free:
-            raise UserError(
-                f"{key}: a resumed run keeps its configuration ({run.folder / 'config.yaml'}); "
-                f"leave {key} out, or start a new run."
-            )
-        if key in known:
-            OmegaConf.update(changed, key, group_option(key, value), merge=False)
-        else:
-            changed = OmegaConf.merge(changed, OmegaConf.from_dotlist([f"{key}={value}"]))
-    assert isinstance(changed, DictConfig)
-    changed["run"] = str(run.folder)
-    return typed(changed)
-
-
-def identity(config: Config) -> str:
-    """Returns the digest of what decides a run's figures: its configuration less paths, loggers and devices."""
-    values = asdict(config)
-    for key in NOT_IDENTITY:
-        values.pop(key, None)
-    for section, keys in (("data", NOT_IDENTITY_DATA), ("trainer", NOT_IDENTITY_TRAINER)):
-        for key in keys:
-            values[section].pop(key, None)
-    return digest_json(values)
-
-
-def environment() -> dict[str, Any]:
-    """Returns what the run ran on: versions, processor, command line, commit of the working folder."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "schema_version": 1,
-        "evensight": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "gpus": _gpus(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "packages": versions,
-        "command": shlex.join(sys.argv),
-        "commit": _commit(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _nearest_run(folder: Path) -> Path | None:
@@ -250,33 +249,23 @@ def _nearest_run(folder: Path) -> Path | None:
     return beside[closest] if closest else None
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _experiment(config: Config) -> Path:
+    return Path(config.runs_dir) / config.experiment_name
 
 
-def _gpus() -> list[str]:
-    """Names the NVIDIA devices by the driver's own files, so that torch need not be imported."""
-    found = []
-    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model")]
-    return found
-
-
-def _commit() -> str | None:
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+def _cannot_write(key: str, folder: Path, error: OSError) -> Exception:
+    """A mistake of the user's, or the disk's fault, which stays what it is."""
+    if disk_full(error):
+        return error if error.filename else OSError(error.errno, error.strerror, str(folder))
+    return UserError(f"{key}: {folder} cannot be written ({error.strerror}); choose another {key}.")
 
 
 def _point_latest(experiment: Path, folder: Path) -> None:
     """Points `latest` at the newest run by a rename, so that no reader ever finds it missing."""
+    for left in experiment.glob(".latest-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.lstat().st_mtime > _STALE_SECONDS:
+                left.unlink()
     temporary = experiment / f".latest-{secrets.token_hex(4)}"
     try:
         temporary.symlink_to(os.path.relpath(folder, experiment))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable
 
-from evensight.errors import RunError, UserError
+from evensight.errors import RunError, UserError, first_line, one_line
+from evensight.files import disk_full, full_sentence
 from evensight.interruption import Interrupted, interruptible
 from evensight.logs import NOTE
 
 DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 # From best to worst; a sweep's status is that of its worst job.
 ORDER = (DONE, UNDECIDED, FAILED, WRONG, BROKEN, INTERRUPTED, TERMINATED)
+
+# A file that is not the user's to read or write.
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def guarded(call: Callable[[], int]) -> int:
@@ -37,6 +42,10 @@ def guarded(call: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
+        sentence, status = _of_the_machine(error)
+        if sentence:
+            _say(sentence)
+            return status
         notes = [note for note in getattr(error, "__notes__", []) if note.startswith(NOTE)]
         if not notes:  # no run had begun, so there is no log that has it
             traceback.print_exc()
@@ -46,5 +55,20 @@ def guarded(call: Callable[[], int]) -> int:
         return BROKEN
 
 
+def _of_the_machine(error: Exception) -> tuple[str, int]:
+    """Returns sentence and status of a full disk, full memory or a file that is closed to us; else nothing."""
+    if isinstance(error, OSError) and disk_full(error):
+        return f"{full_sentence(error)}; make room and start again.", BROKEN
+    if isinstance(error, OSError) and error.errno in _CLOSED and error.filename:
+        return f"{error.filename}: cannot be read or written ({error.strerror}).", WRONG
+    # torch's own classes are not imported for this: out of memory is an OutOfMemoryError on a GPU, and on a CPU a
+    # RuntimeError that names its allocator.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"MemoryError", "OutOfMemoryError"} or "DefaultCPUAllocator" in str(error):
+        fix = "lower data.batch_size, data.eval_batch_size or data.cache_mb, or take a smaller model"
+        return f"there is not enough memory ({first_line(error).rstrip('.')[:200]}); {fix}.", BROKEN
+    return "", BROKEN
+
+
 def _say(sentence: str) -> None:
-    print(f"evensight: {sentence}", file=sys.stderr)
+    print(f"evensight: {one_line(sentence)}", file=sys.stderr)

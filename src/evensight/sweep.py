@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from evensight.compose import config_folder, prepare_overrides, search_path, typed
 from evensight.config import Config
+from evensight.environment import gpus
 from evensight.errors import RunError, UserError, first_line
-from evensight.statuses import ORDER, guarded
+from evensight.ranks import world
+from evensight.statuses import INTERRUPTED, ORDER, TERMINATED, guarded
+
+_ONE_BY_ONE = (
+    "whose jobs run in one process: write trainer.devices=1, or start the runs one by one, as in "
+    "`for seed in 1 2 3; do evensight train experiment=shapes seed=$seed trainer.devices=2; done`."
+)
+
+
+class _Ended(BaseException):
+    """No further job is wanted; carries why, if not a signal. An `Exception` Hydra would keep until all are done."""
 
 
 def multirun(overrides: list[str], command: Callable[..., int]) -> int:
@@ -33,6 +45,8 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
     for argument in overrides:
         if argument.partition("=")[0].lstrip("+") in ("run", "resume"):
             raise UserError(f"{argument}: a sweep starts new runs; resume each by itself, without --multirun.")
+    if world().size > 1:
+        raise UserError(f"--multirun: started as {world().size} ranks, {_ONE_BY_ONE}")
     statuses: list[int] = []
 
     def job(composed: DictConfig) -> None:
@@ -42,9 +56,15 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
             config: Config = typed(composed)
             return int(command(config, folder))
 
+        devices = OmegaConf.select(composed, "trainer.devices")
+        if num_devices(devices) > 1 and "BasicLauncher" in str(HydraConfig.get().launcher.get("_target_")):
+            # A rank that is started from here would read the command again and sweep by itself.
+            raise _Ended(UserError(f"trainer.devices: {devices} with --multirun, {_ONE_BY_ONE}"))
         statuses.append(guarded(call))
+        if statuses[-1] in (INTERRUPTED, TERMINATED):
+            raise _Ended
 
-    arguments = [*prepare_overrides(overrides), *search_path()]
+    arguments = [*prepare_overrides(overrides, sweep=True), *search_path()]
     before = sys.argv
     sys.argv = [before[0], "--multirun", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else hydra.main prints its errors itself and exits with status 1
@@ -52,9 +72,24 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"--multirun: {first_line(error)}") from None
+    except _Ended as ended:
+        if ended.args:
+            raise ended.args[0] from None
     finally:
         sys.argv = before
         del os.environ["HYDRA_FULL_ERROR"]
     if not statuses:
         raise RunError("--multirun: no job reported back; see the launcher's own log.")
     return max(statuses, key=ORDER.index)
+
+
+def num_devices(devices: Any) -> int:
+    """Returns how many devices a value of `trainer.devices` names: a number, a list, or all there are (auto, -1)."""
+    if isinstance(devices, str):
+        devices = [part for part in devices.strip("[] ").split(",") if part.strip()]
+        devices = devices if len(devices) != 1 else devices[0].strip()
+    if devices in ("auto", "-1", -1):
+        return len(gpus())
+    if isinstance(devices, Sequence) and not isinstance(devices, str):
+        return len(devices)
+    return int(devices) if str(devices).isdigit() else 1

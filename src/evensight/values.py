@@ -10,7 +10,10 @@ from evensight.config import Config
 from evensight.errors import UserError, unknown, wrong_value
 from evensight.names import BACKBONES, CUES
 
-RESUME_WHAT = "resume=true needs the run to continue: write run=<run folder> resume=true."
+RESUME_WHAT = (
+    "resume=true needs the run to continue: write run=<run folder> resume=true, or resume=auto for the newest "
+    "unfinished run of this configuration."
+)
 
 # Keys whose values are one of a few words, and keys with a range: (low, high), both allowed; None is open.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -132,6 +135,8 @@ def _check_folder_name(key: str, name: str) -> None:
 def _check_resume(config: Config) -> None:
     if config.resume is True and not config.run:
         raise UserError(RESUME_WHAT)
+    if config.run and config.resume == "auto":
+        raise UserError("run: resume=auto finds the run by itself; leave run out, or write resume=true.")
     if config.run and not config.resume:
         raise UserError(f"run: {config.run} is only read with resume=true; write run={config.run} resume=true.")
 

@@ -31,13 +31,13 @@ from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
 from evensight.errors import UserError
 from evensight.files import write_bytes
+from evensight.identity import identity as run_identity
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
 from evensight.records import artifact as files
 from evensight.records.artifact import Artifact, digest_tensors, identity_of, write_sums
 from evensight.records.contract import Contract, CueContract, DataContract, Limits, Preprocessing, RelianceContract
 from evensight.run import Run
-from evensight.run import identity as run_identity
 from evensight.runtime import script
 from evensight.runtime.decode import FORMATS, DecodeError, decode
 from evensight.runtime.preprocess import PreprocessSpec
