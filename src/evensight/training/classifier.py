@@ -18,13 +18,14 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
-from evensight.training.optim import build_optimizer, build_schedule
+from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.record import Record
 from evensight.training.task import SingleLabel
 
@@ -107,6 +108,8 @@ class Classifier(lightning.LightningModule):
         self.phase = Phase("fit")
         self.num_epochs: int | None = None  # of all phases together; the trainer knows those of one
         self.phase_state: dict[str, Any] = {}  # what a checkpoint keeps of the phase; see phases.py
+        self.skips_bad_steps = False  # whether the figures leave out what FiniteGuard skips
+        self.lr_scale = 1.0  # of every phase's learning rate, after FiniteGuard went back
         self._train_sums = torch.zeros(4, dtype=torch.float64)  # loss x images, images, hits, images with a decision
         self._validation_sums = torch.zeros(2, dtype=torch.float64)  # loss x images, images
         self._began = 0.0  # seconds, when the epoch began
@@ -134,7 +137,10 @@ class Classifier(lightning.LightningModule):
             if (logits := batch.get("logits")) is not None:
                 hits = self.task.decide(logits) == batch["label"]
                 figures += [(hits * batch["weight"]).sum(), n]
-            self._train_sums[: len(figures)] += torch.stack([figure.double() for figure in figures])
+            sums = torch.stack([figure.double() for figure in figures])
+            if self.skips_bad_steps:
+                sums = torch.where(loss.isfinite(), sums, 0.0)
+            self._train_sums[: len(figures)] += sums
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -148,16 +154,34 @@ class Classifier(lightning.LightningModule):
         """Builds the optimizer of the current phase over what it trains, and its schedule over its own steps."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(matches(name, self.phase.trainable))
-        # Lightning refuses fused optimizers together with mixed precision and clipping.
-        fused = self.trainer.gradient_clip_val is None and self.device.type in ("cpu", "cuda")
         settings, allowed = self.hparams["optimizer"], self.hparams["allow_targets"] or ()
-        optimizer = build_optimizer(settings, self.named_parameters(), fused, allowed)
+        optimizer = build_optimizer(settings, self.named_parameters(), self._fused, allowed)
+        scale_learning_rate(optimizer, self.lr_scale)
         steps = float(self.trainer.estimated_stepping_batches)
         if self.phase.epochs and self.trainer.max_epochs and self.trainer.max_epochs > 0:
             # Lightning counts from the first epoch of the fit; the phase has only its own.
             steps *= self.phase.epochs / self.trainer.max_epochs
         schedule = build_schedule(self.hparams["schedule"], optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips; also for a fused optimizer under bfloat16, which Lightning refuses as if there were a scaler."""
+        if gradient_clip_val and self._fused:
+            clip_gradients(optimizer, float(gradient_clip_val), gradient_clip_algorithm or "norm")
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    @property
+    def _fused(self) -> bool:
+        """Whether one kernel may update all weights: it unscales by itself, too late for clipping under a scaler."""
+        if self.trainer.gradient_clip_val is None:
+            return self.device.type in ("cpu", "cuda")
+        return self.device.type == "cuda" and getattr(self.trainer.precision_plugin, "scaler", None) is None
 
     def on_train_epoch_start(self) -> None:
         """Starts the sums and the clock, and keeps frozen modules (their norms' statistics too) as they are."""

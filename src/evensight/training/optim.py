@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -67,10 +68,45 @@ def build_optimizer(
             first, second = options.pop("betas", (0.9, 0.999))
             return AdamW(groups, fused=fused, betas=(float(first), float(second)), **options)
         if settings["name"] == "sgd":
-            return SGD(groups, fused=fused, **options)
+            return _with_momentum(SGD(groups, fused=fused, **options))
     except ValueError as error:  # torch refuses a value, or betas are not two
         raise UserError(f"optimizer: {error}.") from error
     raise unknown("optimizer.name", str(settings["name"]), ("adamw", "sgd"))
+
+
+def _with_momentum(optimizer: SGD) -> SGD:
+    """Begins every average of gradients at 0, which gives the same first step as beginning without one.
+
+    Fused SGD makes them as uninitialised memory in its first step, and keeps that when the step is skipped.
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def scale_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Multiplies the learning rate of all groups, before a schedule takes it as its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] * factor
+
+
+def clip_gradients(optimizer: Optimizer, value: float, algorithm: str) -> None:
+    """Clips the gradients of what an optimizer updates, on the device.
+
+    A norm that overflows makes finite gradients 0. Where one is NaN or infinite all may become so.
+
+    Args:
+        optimizer: Whose parameters' gradients are clipped.
+        value: Largest norm of all together, or largest absolute value of each number.
+        algorithm: ``norm`` or ``value``.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if algorithm == "value":
+        nn.utils.clip_grad_value_(parameters, value)
+    else:
+        nn.utils.clip_grad_norm_(parameters, value)
 
 
 def learning_rate_factor(

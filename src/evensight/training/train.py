@@ -25,12 +25,14 @@ from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.callbacks.best_checkpoint import BestCheckpoint
 from evensight.training.callbacks.bias_monitor import BiasMonitor
 from evensight.training.callbacks.ema import AverageWeights
+from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.callbacks.metrics_file import MetricsFile, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress
 from evensight.training.callbacks.reliance_monitor import RelianceMonitor
 from evensight.training.checkpoint import network_weights, read_checkpoint, write_checkpoint
 from evensight.training.classifier import Classifier
 from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
+from evensight.training.going_back import going_back
 from evensight.training.loggers import Mirror, mirrored
 from evensight.training.methods.base import DataFacts
 from evensight.training.phases import fit
@@ -88,7 +90,14 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
         trainer = build_trainer(config, callbacks)
         write_findings(run.folder / FINDINGS, manifest.findings)
         start = time.perf_counter()
-        fit(trainer, classifier, datamodule, resume)
+        going_back(
+            trainer,
+            classifier,
+            run.checkpoints / "last.ckpt",
+            fit=lambda checkpoint: fit(trainer, classifier, datamodule, checkpoint),
+            forget=lambda epochs: cut_back(run.metrics_file, epochs),
+            resume=resume,
+        )
         seconds = time.perf_counter() - start
         result = _result(config, run, manifest, classifier, bank, seconds)
         _repair(run, classifier, datamodule, result)
@@ -161,20 +170,23 @@ def build_callbacks(
 ) -> list[Callback]:
     """Builds what watches the fit, in the order in which it runs at the end of an epoch.
 
-    What measures comes before the average, which gives the weights back when validation ends; then come the user's own
-    callbacks, the files they are written to, and last the checkpoint, which holds them all.
+    First comes what keeps steps that are not finite from all others. What measures comes before the average, which
+    gives the weights back when validation ends; then come the user's own callbacks, the files they are written to, and
+    last the checkpoint, which holds them all.
     """
     confidence, reliance = objective.confidence, config.reliance
     class_counts = classifier.method.facts.class_counts
     bias = BiasMonitor(manifest.classes, manifest.levels, manifest.usual, confidence, objective, class_counts)
-    callbacks: list[Callback] = [bias]
+    settings = config.finite_guard
+    guard = FiniteGuard(settings.max_skipped, settings.lr_factor) if settings.enabled else None
+    callbacks: list[Callback] = [bias] if guard is None else [guard, bias]
     if cues:
         images, extra = validation_sample(config, manifest, classifier.spec, cues)
         every, batch_size = reliance.every_n_epochs, config.data.eval_batch_size
         callbacks.append(RelianceMonitor(cues, bank, images, extra, reliance.seed, every, confidence, batch_size))
     callbacks += user_callbacks(config)
     if config.ema.enabled:
-        callbacks.append(AverageWeights(config.ema.decay))
+        callbacks.append(AverageWeights(config.ema.decay, guard))
     table = run.folder / "metrics.csv" if isinstance(config.logger, CsvLogger) else None
     metrics = MetricsFile(run.metrics_file, table, mirror)
     callbacks.append(metrics)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import lightning
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
+from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.classifier import Classifier
 
 
@@ -21,16 +24,34 @@ class AverageWeights(WeightAveraging):
 
     Args:
         decay: Of the average, at most.
+        guard: A step that it skips does not move the average, nor count as an update.
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
-        def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
-            if not averaged.is_floating_point():  # a counter has no average
-                return current
-            count = int(num_averaged)
-            return averaged.lerp(current, 1 - min(decay, (1 + count) / (10 + count)))
+    def __init__(self, decay: float = 0.999, guard: FiniteGuard | None = None) -> None:
+        super().__init__()
+        self.decay, self.guard = decay, guard
 
-        super().__init__(avg_fn=average)
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the average after an optimizer step, all of it on the device."""
+        if trainer.global_step <= self._latest_update_step:
+            return
+        self._latest_update_step = trainer.global_step
+        assert self._average_model is not None
+        count = self._average_model.n_averaged
+        share = newest_share(count, self.decay)
+        if self.guard is not None:
+            share = share * (1 - self.guard.skipped)
+            count += self.guard.skipped == 0
+        else:
+            count += 1
+        for averaged, current in zip(_tensors(self._average_model.module), _tensors(pl_module), strict=True):
+            if averaged.is_floating_point():
+                averaged.lerp_(current, share.to(averaged.dtype))
+            else:  # a counter has no average; one of a skipped step was put back
+                averaged.copy_(current)
 
     # The two below exist to average the network alone: a method's per-image state is no weight.
     def _swap_models(self, pl_module: lightning.LightningModule) -> None:
@@ -48,6 +69,18 @@ class AverageWeights(WeightAveraging):
         averaged, current = self._average_model.module, pl_module
         assert isinstance(averaged, Classifier) and isinstance(current, Classifier)
         return zip(_tensors(averaged.network), _tensors(current.network), strict=True)
+
+
+def newest_share(count: Tensor, decay: float) -> Tensor:
+    """Returns what the newest weights count in an average of `count` before them: all of it in the first.
+
+    Args:
+        count: Updates so far, 0-dimensional.
+        decay: Of the average, at most.
+    """
+    before = count.double()
+    share = 1 - torch.clamp((1 + before) / (10 + before), max=decay)
+    return torch.where(count == 0, 1.0, share)
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
