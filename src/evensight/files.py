@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def staged(path: Path) -> Iterator[Path]:
+def staged(path: Path, complete: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; on a clean exit it takes the place of `path`, else it is removed.
+
+    Args:
+        path: The folder.
+        complete: Says of the temporary folder whether it is to take the place; else it is removed.
 
     Raises:
         OSError: Of a full disk, with the name of `path`, also where a library hid it; `path` is as it was.
@@ -61,12 +65,13 @@ def staged(path: Path) -> Iterator[Path]:
     try:
         with writing(path, temporary):
             yield temporary
-            _sync_files(temporary)
-            temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; a run folder is read by colleagues
-            if path.exists():
-                path.rename(old)
-            temporary.rename(path)
-            _sync_folder(path.parent)
+            if complete is None or complete(temporary):
+                _sync_files(temporary)
+                temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; a run folder is read by colleagues
+                if path.exists():
+                    path.rename(old)
+                temporary.rename(path)
+                _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

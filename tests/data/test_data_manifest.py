@@ -155,6 +155,16 @@ def test_openings_are_counted_by_image(manifest):
 def test_a_broken_ledger_is_not_taken_for_no_opening(manifest):
     record_opening(manifest, by="artifact", stage="test", revealed="counts")
     with (manifest.folder.parent / "ledger.jsonl").open("a") as file:
-        file.write('{"half')
+        file.write('{"half\n')
     with pytest.raises(UserError, match=r"ledger\.jsonl"):
         num_openings(manifest)
+
+
+def test_a_line_that_a_kill_cut_short_was_no_opening(manifest):
+    """It is on the disk, whole, before anything is looked at."""
+    record_opening(manifest, by="artifact", stage="test", revealed="counts")
+    with (manifest.folder.parent / "ledger.jsonl").open("a") as file:
+        file.write('{"half')
+    assert num_openings(manifest) == 1
+    assert record_opening(manifest, by="artifact", stage="test", revealed="counts") == 2
+    assert len(openings(manifest.folder.parent)) == 2

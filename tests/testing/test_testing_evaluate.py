@@ -163,6 +163,29 @@ def test_openings_of_a_sealed_split_are_counted(
     assert [evaluate(copied(), sealed, "test", run).file.openings for _ in range(2)] == [1, 2]
 
 
+def test_an_opening_that_was_killed_before_its_verdict_is_gone_on_with(
+    made: made_artifact.Made, copied: Callable[[], Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed twice, it is one opening; what came to a verdict and is tested again is another."""
+    values = {**vars(made.manifest), "folder": tmp_path / "datasets" / "made" / "recipe", "sealed": True}
+    sealed, run, artifact = Manifest(**values), Run(tmp_path / "run"), copied()
+
+    class KilledError(Exception):
+        pass
+
+    def kill(*arguments: object) -> None:
+        raise KilledError
+
+    for expected in (1, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr("evensight.testing.evaluate.write_pictures", kill)
+            for _ in range(2):
+                with pytest.raises(KilledError):
+                    evaluate(artifact, sealed, "test", run)
+        assert evaluate(artifact, sealed, "test", run).file.openings == expected
+        assert len((tmp_path / "datasets" / "made" / "ledger.jsonl").read_text().splitlines()) == expected
+
+
 def test_data_of_other_classes_is_refused(made: made_artifact.Made, tmp_path: Path) -> None:
     other = Manifest(**{**vars(made.manifest), "classes": ("circle", "square", "heart")})
     with pytest.raises(UserError, match="its classes are circle, square, heart"):

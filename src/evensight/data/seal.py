@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from evensight.data.findings import Finding
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
-from evensight.files import digest_json, write_json
+from evensight.files import append_line, digest_json, write_json
 
 SEAL, LEDGER = "seal.json", "ledger.jsonl"
 SCHEMA_VERSION = 1
@@ -90,15 +89,32 @@ def record_opening(manifest: Manifest, by: str, stage: str, revealed: str) -> in
     folder = manifest.folder.parent
     with locked(folder):
         number = num_openings(manifest) + 1
-        with (folder / LEDGER).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(folder / LEDGER, json.dumps(line, ensure_ascii=False))
     return number
+
+
+def interrupted_opening(manifest: Manifest, by: str, stage: str, delivered: int) -> int | None:
+    """Returns the number of an opening that never came to a verdict, which the same artifact may go on with.
+
+    Args:
+        manifest: Of the split that was opened.
+        by: Identity of the artifact.
+        stage: The stage that looked.
+        delivered: Number of the artifact's last opening that came to a verdict; 0 where none did.
+    """
+    lines = openings(manifest.folder.parent)
+    for last in range(len(lines), 0, -1):
+        line = lines[last - 1]
+        if (line["by"], line["stage"], line["test"]) == (by, stage, manifest.digests.test):
+            number = _most_seen(manifest, lines[:last])
+            return number if number > delivered else None
+    return None
 
 
 def openings(folder: Path) -> list[dict[str, Any]]:
     """Returns the lines of the ledger of a data set's folder, ``datasets/<name>``, oldest first.
+
+    A last line without its end is of a process that was killed before it saw anything, and is left out.
 
     Raises:
         UserError: A line cannot be read; openings that are not known must not count as none.
@@ -106,7 +122,7 @@ def openings(folder: Path) -> list[dict[str, Any]]:
     path = folder / LEDGER
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     try:
         return [json.loads(line) for line in lines]
     except json.JSONDecodeError as error:
@@ -115,7 +131,11 @@ def openings(folder: Path) -> list[dict[str, Any]]:
 
 def num_openings(manifest: Manifest) -> int:
     """Returns how often the image of the test split that was seen most often has been opened."""
-    seen = Counter(row for line in openings(manifest.folder.parent) for row in set(line["rows"]))
+    return _most_seen(manifest, openings(manifest.folder.parent))
+
+
+def _most_seen(manifest: Manifest, lines: Sequence[Mapping[str, Any]]) -> int:
+    seen = Counter(row for line in lines for row in set(line["rows"]))
     return max((seen[row] for row in manifest.split("test")["row_id"].to_list()), default=0)
 
 

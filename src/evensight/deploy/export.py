@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from evensight import __version__
+from evensight import files as whole
 from evensight.config import Config
 from evensight.cues import Cue, build_cues
 from evensight.cues.probe import Probe
@@ -30,7 +31,6 @@ from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_pr
 from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
 from evensight.errors import UserError
-from evensight.files import write_bytes
 from evensight.identity import identity as run_identity
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
@@ -117,17 +117,16 @@ def staged(target: Path) -> Iterator[Path]:
     A folder that was left without sums is not complete, and is removed too. What was attached to the folder that gives
     way moves over.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    try:
+
+    def complete(temporary: Path) -> bool:
+        if not (temporary / files.SUMS).is_file():
+            return False
+        if (target / files.ATTACHED).is_dir():
+            shutil.copytree(target / files.ATTACHED, temporary / files.ATTACHED)
+        return True
+
+    with whole.staged(target, complete) as temporary:
         yield temporary
-        if (temporary / files.SUMS).is_file():
-            temporary.chmod(0o755)  # mkdtemp makes folders private; a run folder is read by colleagues
-            if target.exists():
-                _give_way(target, temporary)
-            temporary.rename(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def real_images(manifest: Manifest, count: int) -> list[Tensor]:
@@ -174,12 +173,6 @@ def _existing(folder: Path, identity: str) -> Artifact | None:
     return there
 
 
-def _give_way(old: Path, new: Path) -> None:
-    if (old / files.ATTACHED).is_dir():
-        shutil.copytree(old / files.ATTACHED, new / files.ATTACHED)
-    shutil.rmtree(old)
-
-
 def _contract(
     run: Run,
     spec: PreprocessSpec,
@@ -219,18 +212,21 @@ def _contract(
 def _write_tensors(folder: Path, network: Network, bank: DonorBank, probes: Mapping[str, Probe]) -> None:
     # Copies: tied weights share memory, which safetensors refuses.
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
-    write_bytes(folder / files.WEIGHTS, save(weights))
+    whole.write_bytes(folder / files.WEIGHTS, save(weights))
     donors = {f"bank/{name}": value.contiguous() for name, value in bank.state().items()}
     for cue, probe in probes.items():
         donors |= {f"probe/{cue}/{name}": value.contiguous() for name, value in probe.state().items()}
-    write_bytes(folder / files.DONORS, save(donors))
+    whole.write_bytes(folder / files.DONORS, save(donors))
 
 
 def _write_models(folder: Path, served: ServedModel, contract: Contract, size: int) -> None:
     text = contract.model_dump_json(indent=2) + "\n"
     (folder / files.CONTRACT).write_text(text, encoding="utf-8")
     script.save(compile_script(served, size), folder / files.MODEL, {files.CONTRACT: text})
-    torch.export.save(compile_program(served, size), folder / files.PROGRAM)
+    # Through memory: where the disk is full, torch's own writer of files ends the process (std::terminate).
+    archive = io.BytesIO()
+    torch.export.save(compile_program(served, size), archive)
+    (folder / files.PROGRAM).write_bytes(archive.getbuffer())
 
 
 def _write_golden(folder: Path, served: ServedModel) -> None:
@@ -243,7 +239,9 @@ def _write_golden(folder: Path, served: ServedModel) -> None:
             answer = served(image.unsqueeze(0))
             for name, values in outputs.items():
                 values.append(answer[name][0])
-    write_bytes(folder / "outputs.safetensors", save({name: torch.stack(values) for name, values in outputs.items()}))
+    whole.write_bytes(
+        folder / "outputs.safetensors", save({name: torch.stack(values) for name, values in outputs.items()})
+    )
 
 
 def _cut(image: Tensor) -> Tensor:

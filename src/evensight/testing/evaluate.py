@@ -13,7 +13,7 @@ import polars as pl
 
 from evensight import files
 from evensight.data.manifest import Manifest
-from evensight.data.seal import record_opening
+from evensight.data.seal import interrupted_opening, record_opening
 from evensight.errors import UserError
 from evensight.objective import verdict_file as verdicts
 from evensight.objective.evidence import Evidence, judge
@@ -81,7 +81,7 @@ def evaluate(
     _check_names(contract, manifest)
     served, tools = Served(artifact), instruments(artifact)
     # Counted before anything is seen: a test that is interrupted has opened the split too.
-    openings = record_opening(manifest, artifact.identity, stage, "images") if _counted(manifest, split) else 0
+    openings = _opened(manifest, artifact, stage, run) if _counted(manifest, split) else 0
     scores = score(served, tools, manifest, split, contract.majority_class, batch_size, progress)
     _name_failures(scores, split)
     found = evidence(scores, contract, tools.missing, artifact.model_path.stat().st_size)
@@ -127,6 +127,19 @@ def _check_names(contract: Contract, manifest: Manifest) -> None:
 
 def _counted(manifest: Manifest, split: str) -> bool:
     return manifest.sealed and split == "test"
+
+
+def _opened(manifest: Manifest, artifact: Artifact, stage: str, run: Run) -> int:
+    """Counts an opening of the test split, and returns its number.
+
+    One that a kill kept from its verdict is gone on with: the same artifact on the same images shows nothing new.
+    """
+    delivered = 0
+    if (path := run.verdicts / f"{stage}.json").is_file():
+        before = verdicts.read(path)
+        delivered = before.openings if before.artifact == artifact.identity else 0
+    number = interrupted_opening(manifest, artifact.identity, stage, delivered)
+    return number if number is not None else record_opening(manifest, artifact.identity, stage, "images")
 
 
 def _name_failures(scores: Scores, split: str) -> None:

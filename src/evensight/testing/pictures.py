@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from evensight.cues.reliance import Outcome, examples
 from evensight.data.manifest import Manifest
-from evensight.files import write_json
+from evensight.files import staged, write_json
 from evensight.testing.predictions import Served, from_rows
 from evensight.testing.reliance import Instruments
 from evensight.testing.scores import Scores
@@ -27,8 +26,12 @@ def write_pictures(folder: Path, served: Served, tools: Instruments, manifest: M
 
     The mistakes are the most confident ones; the transplants are evenly spread over the split, none is chosen.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with staged(folder) as temporary:
+        shown = _draw(temporary, served, tools, manifest, scores)
+    write_json(folder.with_name(f"{folder.name}.json"), {"schema_version": 1, **shown})
+
+
+def _draw(folder: Path, served: Served, tools: Instruments, manifest: Manifest, scores: Scores) -> dict[str, Any]:
     load = from_rows(manifest, scores.rows, served.max_pixels)
 
     def pixels(place: int) -> Tensor:
@@ -48,9 +51,7 @@ def write_pictures(folder: Path, served: Served, tools: Instruments, manifest: M
     places = np.unique(np.linspace(0, count - 1, min(NUM_TRANSPLANTS, count)).astype(int)).tolist()
     images = torch.stack([pixels(place) for place in places]) if places else None
     transplants = [] if images is None else _transplants(folder, served, tools, scores, places, images)
-    write_json(
-        folder.with_name(f"{folder.name}.json"), {"schema_version": 1, "mistakes": mistakes, "transplants": transplants}
-    )
+    return {"mistakes": mistakes, "transplants": transplants}
 
 
 def worst_mistakes(scores: Scores, count: int) -> list[int]:
