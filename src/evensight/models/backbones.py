@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
+import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 
 from evensight.config import ModelConfig
-from evensight.errors import UserError, nearest
+from evensight.errors import UserError, first_line, nearest, unknown
 from evensight.models.network import Network
 from evensight.names import BACKBONES, resolve
 from evensight.runtime.preprocess import PreprocessSpec
@@ -22,6 +24,7 @@ from evensight.runtime.preprocess import PreprocessSpec
 log = logging.getLogger(__name__)
 
 _WAY_OUT = "name a file of weights with model.checkpoint_path=<file>, or train from scratch with model.pretrained=false"
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 # What files of weights put before the backbone's own names: data-parallel training, our checkpoints and artifacts.
 _PREFIXES = ("", "module.", "model.", "backbone.", "network.backbone.")
 
@@ -92,9 +95,18 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
 
 
+def check_weights(path: Path) -> None:
+    """Raises UserError unless there is a file of weights at `path`, with the nearest name beside it."""
+    if path.is_file():
+        return
+    beside = [entry.name for entry in path.parent.glob("*") if entry.suffix in _SUFFIXES]
+    closest = nearest(path.name, beside)
+    hint = f" Did you mean {str(path.parent / closest)!r}?" if closest else ""
+    raise UserError(f"model.checkpoint_path: {path} is not a file; allowed: {', '.join(_SUFFIXES)}.{hint}")
+
+
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise UserError(f"model.checkpoint_path: {path} is not a file.")
+    check_weights(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -102,15 +114,23 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each raise their own kinds
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        raise UserError(
+            f"model.checkpoint_path: {path} is a pickle of more than tensors and plain values"
+            f"{f' ({named[1]})' if named else ''}, which could run code and is refused; save the state_dict alone, "
+            "as .safetensors or with torch.save."
+        ) from error
+    except Exception as error:  # zip and safetensors each raise their own kinds
+        reason = first_line(error).partition(". ")[0]
         raise UserError(f"model.checkpoint_path: {path} cannot be read as weights ({reason}).") from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): value for name, value in named if isinstance(value, torch.Tensor)}
     if not tensors:
-        raise UserError(f"model.checkpoint_path: {path} holds no tensors.")
+        raise UserError(f"model.checkpoint_path: {path} holds no tensors by name; allowed is a state_dict.")
     return tensors
 
 
@@ -215,7 +235,7 @@ def _arguments(model: ModelConfig, create: Callable[[], Any]) -> Any:
     except UserError:
         raise
     except OSError as error:  # of urllib, requests and huggingface_hub alike
-        reason = str(error).splitlines()[0][:160]
+        reason = f"{type(error).__name__}: {first_line(error)[:100]}"
         raise UserError(
             f"model.pretrained: the weights of {model.backbone} cannot be fetched ({reason}); {_WAY_OUT}."
         ) from error
@@ -259,7 +279,5 @@ def _torchvision_names() -> list[str]:
 
 
 def _unknown_name(name: str) -> UserError:
-    closest = nearest(name, [*BACKBONES, *_timm_names(), *_torchvision_names()])
-    hint = f" Did you mean {closest!r}?" if closest else ""
-    allowed = ", ".join([*BACKBONES, "timm/<name>", "torchvision/<name>"])
-    return UserError(f"model.backbone: {name!r} is not known; allowed: {allowed}.{hint}")
+    allowed = [*BACKBONES, "timm/<name>", "torchvision/<name>"]
+    return unknown("model.backbone", name, allowed, like=[*BACKBONES, *_timm_names(), *_torchvision_names()])

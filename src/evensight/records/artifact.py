@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evensight.errors import UserError
+from evensight.errors import UserError, first_line, shown
 from evensight.files import canonical_json, digest_file, digest_json, write_json
 from evensight.records.contract import Contract, parse
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 MODEL, PROGRAM, WEIGHTS = "model.ts", "model.pt2", "weights.safetensors"
 CONTRACT, DONORS, GOLDEN, SUMS, ATTACHED = "contract.json", "donors.safetensors", "golden", "SHA256SUMS", "attached"
+_SUM = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Artifact:
         broken = altered(folder)
         if broken:
             raise UserError(f"artifact: {folder / broken[0]} is missing or was altered since the export; export again.")
-        contract = parse((folder / CONTRACT).read_text(encoding="utf-8"), str(folder / CONTRACT))
+        contract = parse((folder / CONTRACT).read_bytes(), str(folder / CONTRACT))
         if identity_of(digest_tensors(folder / WEIGHTS), contract) != contract.identity:
             raise UserError(f"artifact: {folder / CONTRACT} does not belong to {WEIGHTS} beside it; export again.")
         return cls(folder, contract)
@@ -60,8 +62,11 @@ class Artifact:
         """What was attached to this very artifact, by name; files that name another identity are left out."""
         found = {}
         for path in sorted((self.folder / ATTACHED).glob("*.json")):
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value.get("artifact") == self.identity:
+            try:
+                value = json.loads(path.read_bytes())
+            except (ValueError, RecursionError):
+                raise UserError(f"artifact: {path} is not JSON; remove it, or write it again.") from None
+            if isinstance(value, dict) and value.get("artifact") == self.identity:
                 found[path.stem] = value
         return found
 
@@ -95,17 +100,25 @@ def digest_tensors(path: Path) -> str:
     """Returns the SHA-256 (hex) of the tensors in a safetensors file: name, type, shape and bytes, in order of name.
 
     The file's own digest would change with the writer's layout of its header.
+
+    Raises:
+        UserError: If the file is not one.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        for name in sorted(header):
-            start, end = header[name]["data_offsets"]
-            digest.update(canonical_json([name, header[name]["dtype"], header[name]["shape"]]).encode("utf-8"))
-            file.seek(8 + length + start)
-            digest.update(file.read(end - start))
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            for name in sorted(header):
+                start, end = header[name]["data_offsets"]
+                digest.update(canonical_json([name, header[name]["dtype"], header[name]["shape"]]).encode("utf-8"))
+                file.seek(8 + length + start)
+                digest.update(file.read(end - start))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError, struct.error) as error:
+        raise UserError(f"artifact: {path} is no safetensors file ({first_line(error)}).") from None
     return digest.hexdigest()
 
 
@@ -117,11 +130,21 @@ def write_sums(folder: Path) -> None:
 
 
 def altered(folder: Path) -> list[str]:
-    """Returns the files of `SHA256SUMS` that are missing or have other bytes, in its order."""
-    found = []
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        expected, name = line.split("  ", 1)
-        path = folder / name
-        if not path.is_file() or digest_file(path) != expected:
-            found.append(name)
+    """Returns the files of `SHA256SUMS` that are missing or have other bytes, in its order.
+
+    Raises:
+        UserError: If a line is none of `sha256sum`, or a file that every artifact has is not listed.
+    """
+    path, found, listed = folder / SUMS, [], set()
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        parts = _SUM.fullmatch(line)
+        if parts is None or ".." in Path(parts["name"]).parts or parts["name"].startswith("/"):
+            raise UserError(f"artifact: {path}: line {number} is no digest and file name, but {shown(line)}.")
+        listed.add(parts["name"])
+        file = folder / parts["name"]
+        if not file.is_file() or digest_file(file) != parts["digest"]:
+            found.append(parts["name"])
+    for name in (MODEL, PROGRAM, WEIGHTS, CONTRACT, DONORS):
+        if name not in listed:
+            raise UserError(f"artifact: {path} does not list {name}, so nobody knows what it was; export again.")
     return found

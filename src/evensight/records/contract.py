@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evensight.errors import UserError
+from evensight import __version__
+from evensight.errors import UserError, shown
 from evensight.files import canonical_json
 from evensight.objective.objective import Objective
 
@@ -91,7 +93,7 @@ class Contract(_Part):
         return Objective.from_json(canonical_json(self.objective))
 
 
-def parse(text: str, where: str) -> Contract:
+def parse(text: str | bytes, where: str) -> Contract:
     """Reads a contract.
 
     Args:
@@ -101,6 +103,15 @@ def parse(text: str, where: str) -> Contract:
     Raises:
         UserError: If it is none, or of a schema this version does not know.
     """
+    try:
+        version = json.loads(text).get("schema_version", SCHEMA_VERSION)
+    except (ValueError, AttributeError, RecursionError):
+        raise UserError(f"{where} is no contract: not a JSON object.") from None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{where} is no contract of schema {SCHEMA_VERSION}: schema_version is {shown(version)}; this evensight "
+            f"({__version__}) reads {SCHEMA_VERSION}: use the one that wrote it, or export again."
+        )
     try:
         return Contract.model_validate_json(text)
     except ValidationError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from . import script
 from .decode import MAX_PIXELS, DecodeError, decode
 
 log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1  # of contract.json
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Predictor:
         if not (folder / "contract.json").is_file():
             raise ValueError(f"{folder}: holds no contract.json; it is not the artifact folder of a run")
         self.contract = _json(folder / "contract.json")
+        check_contract(self.contract, folder / "contract.json")
         self.classes: tuple[str, ...] = tuple(self.contract["classes"])
         self.max_pixels = int(self.contract.get("limits", {}).get("max_pixels", MAX_PIXELS))
         self.device = torch.device(device)
@@ -110,6 +113,24 @@ class Predictor:
         return [results[position] for position in range(len(sources))]
 
 
+def check_contract(contract: Mapping[str, Any], where: Path) -> None:
+    """Holds a contract to what a predictor reads of it.
+
+    Raises:
+        ValueError: If it is of another schema, or names no classes.
+    """
+    version = contract.get("schema_version", SCHEMA_VERSION)
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"{where}: schema_version is {version!r}; this evensight reads {SCHEMA_VERSION}")
+    classes = contract.get("classes")
+    if not isinstance(classes, list) or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{where}: classes is {str(classes)[:60]!r}; allowed is a list of at least 2 names")
+    limits = contract.get("limits", {})
+    pixels = limits.get("max_pixels", MAX_PIXELS) if isinstance(limits, dict) else None
+    if not isinstance(pixels, int) or pixels < 1:
+        raise ValueError(f"{where}: limits.max_pixels is {pixels!r}; allowed is a whole number above 0")
+
+
 def check_sums(folder: Path) -> None:
     """Compares `model.ts` and `contract.json` with the folder's `SHA256SUMS`; torch loads an altered file in silence.
 
@@ -119,8 +140,8 @@ def check_sums(folder: Path) -> None:
     listed = folder / "SHA256SUMS"
     if not listed.is_file():
         raise ValueError(f"{folder}: holds no SHA256SUMS; it is not a complete artifact")
-    lines = (line.split(maxsplit=1) for line in listed.read_text(encoding="utf-8").splitlines() if line.strip())
-    sums = {name.strip().lstrip("*"): digest for digest, name in lines}
+    lines = (line.partition(" ") for line in listed.read_text(encoding="utf-8", errors="replace").splitlines())
+    sums = {name.strip().lstrip("*"): digest for digest, _, name in lines}
     for name in ("model.ts", "contract.json"):
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: holds no {name}")
@@ -147,7 +168,7 @@ def check_verdict(folder: Path, accept_failed: bool) -> None:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds no JSON object")
