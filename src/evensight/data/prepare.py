@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 from omegaconf import MISSING
 
+from evensight.config import DataConfig
 from evensight.data import kept
 from evensight.data.checks import usable_rows
 from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
@@ -21,7 +22,8 @@ from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
 from evensight.data.splits import Fractions, place
-from evensight.errors import UserError, nearest
+from evensight.errors import UserError, nearest, wrong_value
+from evensight.files import clear_temporaries
 from evensight.objective.conflicting import usual_levels
 from evensight.objective.objective import FROM_DATA, Objective
 from evensight.progress import shown
@@ -54,7 +56,9 @@ def prepare(
     """
     folder = recipe_folder(data, datasets_dir)
     classes = None if objective.classes == FROM_DATA else objective.class_names
+    check_settings(data)
     with locked(folder), shown(progress) as show:
+        clear_temporaries(folder)
         reading = data.read(folder, classes, show)
         rows, findings = usable_rows(reading, classes)
         labels = reading.rows["label"].drop_nulls().unique().cast(pl.String).to_list()
@@ -83,9 +87,30 @@ def recipe_folder(data: Reader, datasets_dir: Path) -> Path:
     """
     if data.name == MISSING:
         raise UserError("data.name is not set: it names the folder under datasets_dir, data.name=<name>.")
-    if not data.name or data.name.startswith(".") or "/" in data.name or "\0" in data.name:
+    if not data.name.isprintable() or not data.name or data.name.startswith(".") or "/" in data.name:
         raise UserError(f"data.name: {data.name!r} cannot name a folder; use letters, digits, - and _.")
     return Path(datasets_dir).absolute() / data.name / recipe_digest(data)[:_FOLDER_LENGTH]
+
+
+def check_settings(data: DataConfig) -> None:
+    """Checks the settings that every reader has.
+
+    Raises:
+        UserError: One of them cannot be right.
+    """
+    for key in ("validation_fraction", "test_fraction"):
+        value = getattr(data, key)
+        if not 0.0 <= value < 1.0:
+            raise wrong_value(f"data.{key}", value, "a share from 0 up to 1, less than 1")
+    if data.validation_fraction + data.test_fraction >= 1.0:
+        raise UserError(
+            f"data.validation_fraction, data.test_fraction: found {data.validation_fraction} and "
+            f"{data.test_fraction}, which leave nothing to train on; together they must be below 1."
+        )
+    for key in ("limit", "max_pixels"):
+        value = getattr(data, key)
+        if value is not None and value < 1:
+            raise wrong_value(f"data.{key}", value, "a whole number from 1")
 
 
 def _limited(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
@@ -156,14 +181,14 @@ def _build(
     findings = found("undecodable", errors, "images that cannot be decoded; kept as rows of weight 0")
     findings += _equal_pixels(rows)
     rows, more = _split(rows, data, kept.known_splits(folder))
-    findings += more + _check_splits(rows, names.classes, data)
+    findings += more + _check_splits(rows, names.classes, data) + _empty_cells(rows, names)
     digests = Digests(
         recipe=recipe_digest(data),
         content=content_digest(rows, list(names.levels)),
         test=content_digest(rows.filter(pl.col("split") == "test"), list(names.levels)),
     )
     optional = [name for name in ("mask", *BOX) if name in rows.columns]
-    learned = ("pixel_sha256", "width", "height", "error")
+    learned = ("pixel_sha256", "width", "height", "error", *Stamp._fields)
     frame = (
         rows.with_columns(pl.Series("row_id", row_ids(rows), pl.String))
         .with_row_index("index")
@@ -229,6 +254,24 @@ def _check_splits(rows: pl.DataFrame, classes: Sequence[str], data: Reader) -> l
                 f"or set data.validation_fraction above 0 (found {data.validation_fraction})."
             )
         findings += found("class_without_images", absent, f"classes without an image in the {split} split")
+    return findings
+
+
+def _empty_cells(rows: pl.DataFrame, names: _Names) -> list[Finding]:
+    """Reports pairs of a class and a level that no image of a split shows: nothing can be said of them there."""
+    findings = []
+    shown_rows = rows.filter(pl.col("error").is_null())
+    for attribute, levels in names.levels.items():
+        for split in SPLITS:
+            part = shown_rows.filter(pl.col("split") == split)
+            here, there = set(part["label"].to_list()), set(part[attribute].drop_nulls().to_list())
+            full = set(part.select("label", attribute).iter_rows())
+            # A class or a level without any image is reported as such.
+            pairs = [(name, level) for name in names.classes for level in levels if name in here and level in there]
+            empty = [f"{name} x {level}" for name, level in pairs if (name, level) not in full]
+            findings += found(
+                "cell_without_images", empty, f"pairs of class and {attribute} without an image in the {split} split"
+            )
     return findings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from evensight.data.findings import Finding
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
-from evensight.files import append_line, digest_json, write_json
+from evensight.files import append_line, digest_json, disk_full, write_json
 
 SEAL, LEDGER = "seal.json", "ledger.jsonl"
 SCHEMA_VERSION = 1
@@ -31,6 +31,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
+        if disk_full(error):
+            raise
         raise UserError(f"datasets_dir: {folder} cannot be written ({error.strerror}); choose another.") from error
     with lock as file:
         fcntl.flock(file, fcntl.LOCK_EX)

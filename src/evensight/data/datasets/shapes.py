@@ -131,6 +131,7 @@ class ShapesReader(Reader):
                 progress("drawing shapes", drawn, total)
             with files.replaced(folder / "masks" / f"{split}.npy") as temporary, temporary.open("wb") as file:
                 np.save(file, masks)
+        os.sync()  # once for all images: a sync of each would take longer than drawing them
         files.write_json(done, {"version": drawing.VERSION, "images": total})
 
 
@@ -199,7 +200,9 @@ def _draw_split(
         for i, image in zip(index, images, strict=True):
             # Twice as fast as Pillow; PNG is lossless, so only the file's bytes depend on the encoder.
             _, encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            (folder / f"{i:06d}.png").write_bytes(encoded.tobytes())
+            path = folder / f"{i:06d}.png"
+            with files.writing(path):
+                path.write_bytes(encoded.tobytes())
         return index, cover
 
     # Threads are enough: NumPy and the encoder let go of the interpreter while they work.
