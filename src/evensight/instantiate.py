@@ -5,6 +5,7 @@ Only what a user typed or keeps in their own files is given to this; never what 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from evensight.errors import UserError, unknown
+from evensight.errors import UserError, first_line, shown, unknown
 
 ALLOWED = ("evensight", "torch", "timm", "torchvision", "albumentations", "lightning")
 
@@ -49,6 +50,35 @@ def instantiate(node: Any, allow_targets: Sequence[str] = (), key: str = "", **a
     if isinstance(node, (list, tuple)):
         return [instantiate(value, allow_targets, f"{key}[{i}]") for i, value in enumerate(node)]
     return node
+
+
+def check(node: Any, allow_targets: Sequence[str], key: str, kind: type, what: str, given: Sequence[str] = ()) -> None:
+    """Holds a node against its target without building it: a constructor may open files.
+
+    Args:
+        node: As of `instantiate`.
+        allow_targets: As of `instantiate`.
+        key: The configuration key of the node.
+        kind: What a class that the target names must be.
+        what: The kind in words, as in ``"a Lightning callback"``.
+        given: Arguments that are added later.
+
+    Raises:
+        UserError: As of `instantiate`, or if the target is of another kind.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise UserError(f"{key}: found {shown(node)}, allowed is {what}: {{_target_: package.module.Class, ...}}.")
+    target = locate(node["_target_"], allow_targets, f"{key}._target_")
+    if inspect.isclass(target) and not issubclass(target, kind):
+        raise UserError(f"{key}._target_: {node['_target_']!r} is not {what}.")
+    arguments = {name: None for name in node if name not in ("_target_", "_partial_")} | dict.fromkeys(given)
+    name = f"{target.__module__}.{target.__qualname__}"
+    _check_names(target, arguments, key, name)
+    with contextlib.suppress(ValueError):  # some compiled callables have no signature
+        try:
+            inspect.signature(target).bind(**arguments)
+        except TypeError as error:
+            raise UserError(f"{key}: {name} does not take {_shown(arguments)}: {_one_line(error)}.") from None
 
 
 def locate(target: Any, allow_targets: Sequence[str] = (), key: str = "_target_") -> Any:
@@ -110,8 +140,8 @@ def _import(path: str, key: str) -> ModuleType:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
         return importlib.import_module(path)
-    except ImportError as error:
-        raise UserError(f"{key}: {path!r} cannot be imported ({error}).") from error
+    except Exception as error:  # a user's own module raises what it likes
+        raise UserError(f"{key}: {path!r} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
 
 
 def _call(target: Any, arguments: dict[str, Any], partial: bool, key: str) -> Any:
@@ -127,7 +157,7 @@ def _call(target: Any, arguments: dict[str, Any], partial: bool, key: str) -> An
             return target(**arguments)
     except UserError:
         raise
-    except (TypeError, ValueError, UserWarning) as error:
+    except Exception as error:  # what a constructor raises for its arguments is its own
         raise UserError(f"{where}: {name} does not take {_shown(arguments)}: {_one_line(error)}") from error
 
 

@@ -39,12 +39,14 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         0 when training worked; with `gate=strict` the status of the last verdict.
     """
     stated = _checked_objective(config)
+    if config.resume is False:
+        _checked_training(config)
     with logged() as log_to, entered(config, folder) as run:
         if run.finished is not None:
             return _told(run, config, run.finished)
         log_to(run.log_file)
-        log.info("run: %s", run.folder)
         manifest, objective = _prepared(config, stated)
+        log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
         _begin(run, manifest, objective)
         result = _trained(config, run, manifest, objective)
         verdict = "NOT_MEASURED"
@@ -64,10 +66,11 @@ def test(options: TestOptions) -> int:
     config = run.config()
     from evensight.records.artifact import Artifact
 
+    objective, artifact = run.objective(), Artifact.open(run.artifact)
     with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
-        manifest, _ = _prepared(config, run.objective())
-        verdict = _judged(config, run, manifest, Artifact.open(run.artifact), "test")
+        manifest, _ = _prepared(config, objective)
+        verdict = _judged(config, run, manifest, artifact, "test")
         _close(run, config)
     return STATUS[verdict]
 
@@ -76,11 +79,13 @@ def export(options: ExportOptions) -> int:
     """Writes a run's artifact from its best checkpoint: `evensight export run=...`."""
     run = Run.open(options.run)
     config = run.config()
+    from evensight.training.checkpoint import read_checkpoint
     from evensight.training.train import load_best
 
+    objective = run.objective()
+    read_checkpoint(run.checkpoints / "best.ckpt")  # before its data is looked at
     with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
-        objective = run.objective()
         manifest, _ = _prepared(config, objective)
         artifact = _exported(config, run, manifest, objective, load_best(config, run, manifest, objective))
     print(f"artifact  {artifact.folder}  (identity {artifact.identity[:12]})")
@@ -130,6 +135,13 @@ def _checked_objective(config: Config) -> Objective:
             "leave test=false and open it later with: evensight test run=<run folder>."
         )
     return Objective.from_config(asdict(config.objective))
+
+
+def _checked_training(config: Config) -> None:
+    """Builds what can be built without data, and throws it away: mistakes are told before anything is made."""
+    from evensight.training.preflight import preflight
+
+    preflight(config)
 
 
 def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:

@@ -217,7 +217,7 @@ def test_lightnings_ways_of_cutting_a_fit_short(place: Workplace, overrides: tup
 def test_a_gpu_that_is_not_there_is_one_sentence(place: Workplace) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(UserError, match=r"^trainer: .*gpu"):
+    with pytest.raises(UserError, match=r"^trainer\.accelerator: .*gpu"):
         place.fit("trainer=gpu")
 
 

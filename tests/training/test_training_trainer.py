@@ -51,14 +51,14 @@ def test_checkpoints_are_written_whole_unless_the_user_brings_a_writer(place: Wo
 
 
 def test_what_lightning_refuses_is_one_sentence(place: Workplace) -> None:
-    with pytest.raises(UserError, match=r"^trainer: .*precision") as caught:
+    with pytest.raises(UserError, match=r"^trainer\.precision: found 17; .*precision") as caught:
         build_trainer(place.config("trainer.precision=17"), [])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_gpu_that_is_not_there_is_told_what_to_write(place: Workplace) -> None:
-    with pytest.raises(UserError, match=r"^trainer: .*gpu.*trainer=auto or trainer=cpu"):
+    with pytest.raises(UserError, match=r"^trainer\.accelerator: found .gpu.; .*trainer=auto or trainer=cpu"):
         build_trainer(place.config("trainer.accelerator=gpu"), [])
 
 

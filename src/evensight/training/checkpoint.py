@@ -12,6 +12,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from evensight.errors import UserError
 from evensight.files import replaced
 
+# What every checkpoint of ours has.
+KEYS = ("state_dict", "epoch", "phase")
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs and renames; reads tensors and plain containers only.
@@ -50,7 +53,24 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise UserError(
             f"checkpoint: {path} cannot be read ({type(error).__name__}); it is broken or foreign."
         ) from error
+    lacking = [key for key in KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if lacking:
+        raise UserError(f"checkpoint: {path} is none of evensight's: it has no {lacking[0]!r}.")
     return checkpoint
+
+
+def check_weights(checkpoint: dict[str, Any], network: torch.nn.Module, path: Path) -> None:
+    """Raises UserError unless a checkpoint holds every weight of a network in its shape."""
+    found, wanted = network_weights(checkpoint), network.state_dict()
+    other = [name for name, value in wanted.items() if name not in found or found[name].shape != value.shape]
+    other += [name for name in found if name not in wanted]
+    if other:
+        name = other[0]
+        shapes = [list(of[name].shape) if name in of else "nothing" for of in (found, wanted)]
+        raise UserError(
+            f"checkpoint: {path} is of another model: {name} is {shapes[0]} in it and {shapes[1]} in this run's "
+            "configuration; bring the run's own checkpoint back."
+        )
 
 
 def copy_checkpoint(source: Path, target: Path) -> None:

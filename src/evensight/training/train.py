@@ -29,7 +29,7 @@ from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.callbacks.metrics_file import MetricsFile, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress
 from evensight.training.callbacks.reliance_monitor import RelianceMonitor
-from evensight.training.checkpoint import network_weights, read_checkpoint, write_checkpoint
+from evensight.training.checkpoint import check_weights, network_weights, read_checkpoint, write_checkpoint
 from evensight.training.classifier import Classifier
 from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
 from evensight.training.going_back import going_back
@@ -83,7 +83,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     datamodule = build_datamodule(config, manifest, classifier)
     cues = available_cues(stated_cues(config, objective), manifest)
     bank = prepare_bank(config, run, manifest, classifier.spec, cues)
-    resume = _resumed(run) if config.resume else None
+    resume = _resumed(run, classifier) if config.resume else None
 
     with mirrored(config, run) as mirror:
         callbacks = build_callbacks(config, run, manifest, objective, classifier, bank, cues, mirror)
@@ -210,10 +210,12 @@ def _untrained(config: Config, manifest: Manifest) -> Classifier:
     return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest)
 
 
-def _resumed(run: Run) -> Path:
+def _resumed(run: Run, classifier: Classifier) -> Path:
     """Finds where to go on, and forgets the epochs that the checkpoint does not know of."""
     last = run.checkpoints / "last.ckpt"
-    cut_back(run.metrics_file, read_checkpoint(last)["epoch"] + 1)
+    checkpoint = read_checkpoint(last)
+    check_weights(checkpoint, classifier.network, last)
+    cut_back(run.metrics_file, checkpoint["epoch"] + 1)
     return last
 
 
@@ -225,6 +227,7 @@ def _result(
     best_epoch = None
     if best.is_file():
         checkpoint = read_checkpoint(best)
+        check_weights(checkpoint, clean.network, best)
         weights, best_epoch = network_weights(checkpoint), int(checkpoint["epoch"])
     else:  # trainer.enable_checkpointing=false
         weights = trained.network.state_dict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,8 +17,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from evensight.config import Config, TrainerConfig
-from evensight.errors import UserError
-from evensight.instantiate import instantiate
+from evensight.errors import UserError, shown
+from evensight.instantiate import check, instantiate
 from evensight.training.checkpoint import AtomicCheckpointIO
 
 # Keys of TrainerConfig that are not Lightning's.
@@ -61,8 +62,9 @@ def user_callbacks(config: Config) -> list[Callback]:
     for name, node in config.callbacks.items():
         if node is None:
             continue
+        check(node, config.allow_targets, f"callbacks.{name}", Callback, "a Lightning callback")
         callback = instantiate(node, config.allow_targets, f"callbacks.{name}")
-        if not isinstance(callback, Callback):
+        if not isinstance(callback, Callback):  # of a function
             raise UserError(f"callbacks.{name}: {node!r} is not a Lightning callback; give it a _target_ that is one.")
         found.append(callback)
     return found
@@ -91,10 +93,21 @@ def build_trainer(config: Config, callbacks: Sequence[Callback]) -> lightning.Tr
     try:
         with quiet():
             return lightning.Trainer(callbacks=list(callbacks), plugins=plugins, **arguments)
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         wanted = str(arguments.get("accelerator", "auto"))
         hint = "" if wanted in ("auto", "cpu") or torch.cuda.is_available() else " Write trainer=auto or trainer=cpu."
-        raise UserError(f"trainer: {' '.join(str(error).split())}{hint}") from error
+        said = " ".join(str(error).split()).rstrip(".!")
+        raise UserError(f"{_meant(said, config.trainer)}; Lightning says: {said}.{hint}") from error
+
+
+def _meant(said: str, config: TrainerConfig) -> str:
+    """Finds the key that a sentence of Lightning's is about, by its name in it, else by its value, and shows both."""
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
+    named = [name for name in given if re.search(rf"\b{name}\b", said, re.IGNORECASE)]
+    valued = [name for name, value in given.items() if isinstance(value, str) and re.search(re.escape(value), said)]
+    for name in [*named, *valued]:
+        return f"trainer.{name}: found {shown(given[name])}"
+    return "trainer"
 
 
 @contextlib.contextmanager
