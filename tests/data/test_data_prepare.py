@@ -101,7 +101,7 @@ def test_attributes_are_held_against_the_objective(tmp_path, table, make_objecti
     assert codes(manifest) == {"unused_column": 1} and manifest.levels == {}
     stated = make_objective(attributes={"colour": {"levels": ["red", "green", "blue"]}})
     manifest, _ = done(reader, stated, tmp_path)
-    assert codes(manifest) == {"unknown_level": 10, "level_without_images": 1}
+    assert codes(manifest) == {"unknown_level": 10, "level_without_images": 1, "cell_without_images": 1}
     assert manifest.frame["colour"].null_count() == 20
     found, objective = done(reader, make_objective(attributes={"colour": {"levels": "from_data"}}), tmp_path)
     assert found.levels == objective.levels == {"colour": ("blue", "mauve", "red")}

@@ -301,7 +301,7 @@ def test_rows_that_lead_out_of_the_root_are_counted_and_not_used(tmp_path, write
     rows = pl.DataFrame({"path": [*bad, "ok/in.png", "inner.png", "./ok//in.png"], "label": ["a"] * (len(bad) + 3)})
     usable, findings = usable_rows(Reading(rows=rows, root=root), None)
     assert usable["path"].to_list() == ["ok/in.png", "inner.png"]
-    assert codes(findings) == {"outside_root": len(bad), "duplicate_row": 1}
+    assert codes(findings) == {"no_path": 1, "outside_root": len(bad) - 1, "duplicate_row": 1}
 
 
 def test_missing_images_and_array_rows_are_counted(tmp_path, write_png):
@@ -348,7 +348,7 @@ def test_names_are_compared_composed_and_alike_names_are_reported(tmp_path, writ
     rows = pl.DataFrame({"path": ["a.png", "b.png", "c.png"], "label": ["caf\u00e9", "cafe\u0301", "Caf\u00e9 "]})
     usable, findings = usable_rows(Reading(rows=rows, root=tmp_path), None)
     assert usable["label"].to_list() == ["caf\u00e9", "caf\u00e9", "Caf\u00e9 "]
-    assert codes(findings) == {"duplicate_names": 1}
+    assert codes(findings) == {"unicode_twins": 1, "duplicate_names": 1}
 
 
 def test_masks_that_lead_out_or_nowhere(tmp_path, write_png):

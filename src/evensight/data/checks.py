@@ -16,7 +16,7 @@ from evensight.data.digests import BOX
 from evensight.data.findings import NUM_EXAMPLES, Finding, found
 from evensight.data.places import Places, Stamp
 from evensight.data.reading import SPLIT_NAMES, Reading
-from evensight.errors import UserError, nearest
+from evensight.errors import UserError, nearest, shown
 
 Checked = tuple[pl.DataFrame, list[Finding]]
 
@@ -39,13 +39,15 @@ def usable_rows(reading: Reading, classes: Sequence[str] | None) -> Checked:
     if rows.is_empty():
         raise UserError(f"{reading.root}: no image was found there; check the folder and the settings under data.")
     places = Places(reading.root)
-    findings = _similar_names(rows["label"].drop_nulls().unique().to_list())
+    findings = _similar_names(reading.rows["label"].cast(pl.String).drop_nulls().unique().to_list())
     steps = (
+        _named,
         lambda rows: _inside_root(rows, places),
         lambda rows: _existing(rows, places),
         _repeated,
         lambda rows: _labelled(rows, classes),
         _known_splits,
+        _sound_boxes,
     )
     for step in steps:
         rows, more = step(rows)
@@ -79,11 +81,31 @@ def _typed(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _similar_names(labels: Iterable[str]) -> list[Finding]:
-    alike: dict[str, list[str]] = defaultdict(list)
+    spelt: dict[str, list[str]] = defaultdict(list)
     for label in sorted(labels):
+        spelt[unicodedata.normalize("NFC", label)].append(label)
+    twins = [" / ".join(ascii(label) for label in group) for group in spelt.values() if len(group) > 1]
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in spelt:
         alike["".join(label.casefold().split())].append(label)
     groups = [" / ".join(repr(label) for label in group) for group in alike.values() if len(group) > 1]
-    return found("duplicate_names", groups, "labels that differ only in case or spaces; kept as different names")
+    return [
+        *found("unicode_twins", twins, "labels of the same letters in different Unicode points; taken as one name"),
+        *found("duplicate_names", groups, "labels that differ only in case or spaces; kept as different names"),
+    ]
+
+
+def _named(rows: pl.DataFrame) -> Checked:
+    """Sets aside rows that name no image, and refuses names that no list or report could show."""
+    reasons = [None if path else f"row {number}" for number, path in enumerate(rows["path"].to_list(), start=1)]
+    labels = rows["label"].drop_nulls().unique().to_list()
+    strange = sorted(label for label in labels if not label.isprintable())
+    if strange:
+        raise UserError(
+            f"labels: {shown(strange[0])} holds what does not print (a line break, a tab, a NUL); "
+            "a class's name is letters, digits, spaces and signs."
+        )
+    return _without(rows, reasons, "no_path", "rows that name no image; not used")
 
 
 def _without(rows: pl.DataFrame, reasons: Sequence[str | None], code: str, message: str) -> Checked:
@@ -93,11 +115,11 @@ def _without(rows: pl.DataFrame, reasons: Sequence[str | None], code: str, messa
 
 
 def _inside_root(rows: pl.DataFrame, places: Places) -> Checked:
-    reasons = [None if places.inside(path) else repr(path) for path in rows["path"].to_list()]
+    reasons = [None if places.inside(path) else shown(path) for path in rows["path"].to_list()]
     if "mask" in rows.columns:
         masks = rows["mask"].to_list()
         reasons = [
-            reason or (None if mask is None or places.inside(mask) else repr(mask))
+            reason or (None if mask is None or places.inside(mask) else shown(mask))
             for reason, mask in zip(reasons, masks, strict=True)
         ]
     message = "paths that lead out of the data's folder (absolute, '..', a URL, a link); their rows are not used"
@@ -154,6 +176,19 @@ def _labelled(rows: pl.DataFrame, classes: Sequence[str] | None) -> Checked:
 def _hint(name: str, allowed: Sequence[str]) -> str:
     closest = nearest(name, allowed)
     return f" (perhaps {closest!r})" if closest else ""
+
+
+def _sound_boxes(rows: pl.DataFrame) -> Checked:
+    """Takes a box that is incomplete, empty or not finite as unknown."""
+    if not set(BOX) <= set(rows.columns):
+        return rows, []
+    sides = [pl.col(name) for name in BOX]
+    sound = pl.all_horizontal(side.is_finite() for side in sides)
+    sound &= (pl.col("box_x0") < pl.col("box_x1")) & (pl.col("box_y0") < pl.col("box_y1"))
+    stated = pl.any_horizontal(side.is_not_null() for side in sides)
+    wrong = rows.filter(stated & ~sound.fill_null(False))["path"].to_list()
+    rows = rows.with_columns(pl.when(sound.fill_null(False)).then(side) for side in sides)
+    return rows, found("unusable_box", wrong, "boxes that are incomplete, empty or not finite; taken as unknown")
 
 
 def _known_splits(rows: pl.DataFrame) -> Checked:

@@ -15,7 +15,7 @@ from evensight.config import AugmentConfig, DataConfig
 from evensight.data.augment import Augment, Crop, sample_keys, uniforms
 from evensight.data.manifest import Manifest
 from evensight.data.originals import Originals, Pixels, to_crop
-from evensight.errors import UserError, unknown
+from evensight.errors import UserError, one_line, unknown
 from evensight.runtime.decode import MAX_PIXELS, DecodeError
 from evensight.runtime.preprocess import Preprocess, PreprocessSpec
 
@@ -195,7 +195,9 @@ class ImageDataset:
                 return
             code = getattr(error, "code", "unreadable")
             self.failures[position] = f"{code}: {error}"
-        log.warning("%s: %s; it counts nowhere from now on", self.paths[position], self.failures[position])
+        log.warning(
+            "%s: %s; it counts nowhere from now on", one_line(self.paths[position]), one_line(self.failures[position])
+        )
 
 
 def box_in(box: NDArray[np.float64], window: tuple[int, int, int, int], size: int) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evensight.errors import one_line
 from evensight.files import write_json
 
 NUM_EXAMPLES = 5
@@ -36,8 +37,8 @@ def found(code: str, items: Sequence[object], message: str) -> list[Finding]:
     """Returns one finding with the first examples of `items`, or an empty list where there are none."""
     if not items:
         return []
-    # A file's name may hold bytes that are no text; a log and a JSON file take text alone.
-    examples = [str(item).encode("utf-8", "backslashreplace").decode() for item in items[:NUM_EXAMPLES]]
+    # A file's name may hold line breaks, terminal codes and bytes that are no text.
+    examples = [one_line(str(item)) for item in items[:NUM_EXAMPLES]]
     return [Finding(code, len(items), examples, message)]
 
 

@@ -33,6 +33,7 @@ class Manifest:
     - where known, ``mask`` (a path) and ``box_x0, box_y0, box_x1, box_y1`` (pixels)
     - ``pixel_sha256``, ``width``, ``height``: of the decoded image; null where it cannot be decoded
     - ``error``: null, or ``"code: what is wrong"``: such a row has weight 0 everywhere
+    - ``file_bytes``, ``file_mtime_ns``, ``file_ctime_ns``: of the file when it was decoded (`places.Stamp`)
     """
 
     name: str

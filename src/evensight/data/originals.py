@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from evensight.data.sources import read_path
+from evensight.data.digests import pixel_digest
+from evensight.data.places import Stamp
+from evensight.data.sources import file_of, read_path
 from evensight.runtime.decode import DecodeError, decode_array
 from evensight.runtime.preprocess import Preprocess, resize
 
@@ -23,7 +26,8 @@ class Originals:
     Safe to share between threads: at worst two of them decode the same image.
 
     Args:
-        rows: Columns ``path``, ``width``, ``height`` and, where `masks`, ``mask``.
+        rows: Columns ``path``, ``width``, ``height``, where `masks` ``mask``, and ``pixel_sha256`` and those of
+            `places.Stamp` where a file that was changed since is to be told.
         root: Folder of the paths.
         preprocess: To the network's size.
         keep_squares: Whether `square` is what will be asked for, so that squares are kept and not originals.
@@ -44,6 +48,10 @@ class Originals:
     ) -> None:
         self.root = root
         self.paths: list[str] = rows["path"].to_list()
+        self._files = [f"{root}/{file_of(path)}" for path in self.paths]
+        known = {"pixel_sha256", *Stamp._fields} <= set(rows.columns)
+        self._digests: list[str | None] = rows["pixel_sha256"].to_list() if known else []
+        self._stamps = [Stamp(*row) for row in rows.select(Stamp._fields).iter_rows()] if known else []
         self.masks: list[str | None] | None = rows["mask"].to_list() if masks else None
         self.max_pixels = max_pixels
         self.preprocess = preprocess
@@ -56,7 +64,7 @@ class Originals:
         """Returns the image of a row as it was stored; not to be written to.
 
         Raises:
-            DecodeError, OSError, UserError: The image, or its mask, cannot be read.
+            DecodeError, OSError, UserError: The image, or its mask, cannot be read, or is not the one prepared.
         """
         if self.keep_squares:
             return self._decode(position)
@@ -81,9 +89,18 @@ class Originals:
 
     def _decode(self, position: int) -> Pixels:
         pixels = _read(self.root, self.paths[position], self.max_pixels)
+        if self._stamps:
+            self._check_unchanged(position, pixels)
         if self.masks is None:
             return pixels
         return np.dstack([pixels, self._mask(self.masks[position], pixels.shape[:2])])
+
+    def _check_unchanged(self, position: int, pixels: Pixels) -> None:
+        """Raises DecodeError where a file has another stamp than it had, and other pixels (2 us where it has not)."""
+        if Stamp.of(os.stat(self._files[position])) == self._stamps[position]:  # noqa: PTH116 (an image)
+            return
+        if pixel_digest(pixels) != self._digests[position]:
+            raise DecodeError("changed", "holds other pixels than when the data was prepared")
 
     def _mask(self, path: str | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         if path is None:

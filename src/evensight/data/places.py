@@ -11,7 +11,7 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from evensight.data.sources import array_row, check_images
+from evensight.data.sources import array_row, check_images, file_of
 from evensight.errors import UserError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -47,8 +47,7 @@ class Places:
         """Says whether a path stays under the root: no absolute path, ``..``, URL, NUL or link that leads out."""
         if not path:
             return False
-        part = array_row(path)
-        file = part.file if part else path
+        file = file_of(path)
         if file not in self._files:
             self._files[file] = self._stays(file)
         return self._files[file]

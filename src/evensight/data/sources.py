@@ -40,6 +40,12 @@ def array_row(path: str) -> ArrayRow | None:
     return ArrayRow(match["file"], match["member"], int(match["row"])) if match else None
 
 
+def file_of(path: str) -> str:
+    """Returns the file that a path is in, as the path says it."""
+    part = array_row(path)
+    return part.file if part else path
+
+
 def read_source(manifest: Manifest, row: Mapping[str, Any]) -> bytes | NDArray[np.uint8]:
     """Returns what a row's ``path`` names: a file's bytes, or an array row as RGB uint8 `[H,W,3]`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from omegaconf import MISSING
 
 from evensight.data.places import Places
-from evensight.data.reading import SPLIT_NAMES, Progress, Reader, Reading, existing_root
+from evensight.data.reading import SPLIT_NAMES, Progress, Reader, Reading, existing_root, plain_text
 from evensight.data.sources import check_images, load_array
 from evensight.errors import UserError, unknown
 
@@ -96,12 +97,15 @@ def _texts(values: NDArray[Any], length: int, what: str) -> list[str]:
         )
     if not (np.issubdtype(values.dtype, np.integer) or values.dtype.kind in "U"):
         raise UserError(f"{what}: found {values.dtype}; allowed are whole numbers and text.")
-    return [str(value) for value in values.tolist()]
+    try:
+        return [plain_text(str(value), what) for value in values.tolist()]
+    except ValueError as error:  # four bytes that stand for no character
+        raise UserError(f"{what}: cannot be read as text ({error}).") from error
 
 
 def _inside(root: Path, file: str, key: str) -> Path:
     if not Places(root).inside(file):
         raise UserError(f"{key}: {file!r} leads out of data.root ({root}); allowed is a path below it.")
-    if not (root / file).is_file():
+    if not os.path.isfile(root / file):  # noqa: PTH113 (a Path raises where a name is too long)
         raise UserError(f"{key}: {file!r} does not exist in data.root ({root}).")
     return root / file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from evensight.data.findings import Finding, found
-from evensight.data.readers.listing import listed
+from evensight.data.readers.listing import IMAGE_SUFFIXES, Listing, is_text, listed
 from evensight.data.reading import SPLIT_NAMES, Progress, Reader, Reading, existing_root
 from evensight.errors import UserError, unknown
 
@@ -35,14 +37,21 @@ class FolderReader(Reader):
         """Lists the images of each class folder; see `Reader.read`."""
         self.check()
         root = existing_root(self.root)
-        names = _folders(root)
+        top = _folders(root)
+        names, passed_over = top.names, top
         if not names:
-            raise UserError(f"data.root: {self.root!r} holds no folders; it needs one folder of images for each class.")
+            links = f" but links ({', '.join(top.links[:5])}), which are not entered" if top.links else ""
+            raise UserError(
+                f"data.root: {self.root!r} holds no folders{links}; it needs one folder of images for each class."
+            )
         parts: list[tuple[str | None, str]] = [(None, name) for name in names]
         if self._has_splits(names):
-            parts = [(split, f"{split}/{name}") for split in names for name in _folders(root / split)]
+            inside = {split: _folders(root, split) for split in names}
+            parts = [(split, f"{split}/{name}") for split in names for name in inside[split].names]
+            for each in inside.values():
+                passed_over = passed_over.joined(each)
         rows: list[tuple[str, str, str | None]] = []
-        findings: list[Finding] = []
+        findings = passed_over.findings()
         for split, below in parts:
             listing = listed(root, below)
             rows += [(path, below.rsplit("/", 1)[-1], split) for path in listing.images]
@@ -53,7 +62,10 @@ class FolderReader(Reader):
         loose = [path for below in sorted(above) for path in listed(root, below, deep=False).images]
         findings += found("image_without_row", loose, "images outside of any class folder; not used")
         if not rows:
-            raise UserError(f"data.root: {self.root!r} holds no image in its class folders ({', '.join(names[:5])}).")
+            hint = f"endings looked for: {', '.join(sorted(IMAGE_SUFFIXES))}"
+            raise UserError(
+                f"data.root: {self.root!r} holds no image in its class folders ({', '.join(names[:5])}); {hint}."
+            )
         schema = {"path": pl.String, "label": pl.String, "split": pl.String}
         return Reading(rows=pl.DataFrame(rows, schema=schema, orient="row"), root=root, findings=findings)
 
@@ -70,5 +82,33 @@ class FolderReader(Reader):
         return bool(named)
 
 
-def _folders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+@dataclass(frozen=True)
+class _Folders:
+    """Folders in a folder: the names of those that count, and the paths of those that do not."""
+
+    names: list[str]
+    links: list[str]
+    unnamed: list[str]
+
+    def joined(self, other: _Folders) -> _Folders:
+        return _Folders(self.names, self.links + other.links, self.unnamed + other.unnamed)
+
+    def findings(self) -> list[Finding]:
+        return Listing(links=self.links, unnamed=self.unnamed).findings()
+
+
+def _folders(root: Path, below: str = "") -> _Folders:
+    try:
+        with os.scandir(root / below) as entries:
+            found_here = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
+    except OSError as error:
+        raise UserError(f"data.root: {root / below} cannot be listed ({error.strerror}).") from error
+    seen = [(name, is_link) for name, is_link in found_here if not name.startswith(".")]
+    return _Folders(
+        names=[name for name, is_link in seen if not is_link and is_text(name)],
+        # A linked class folder may hold the images of another class, or all of them.
+        links=[posixpath.join(below, name) for name, is_link in seen if is_link],
+        unnamed=[
+            ascii(posixpath.join(below, name) + "/") for name, is_link in seen if not is_link and not is_text(name)
+        ],
+    )

@@ -22,13 +22,15 @@ class Listing:
     images: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # files that are no image by their name, hidden files and folders
     links: list[str] = field(default_factory=list)  # linked folders, which are not entered: they may lead in circles
-    unnamed: list[str] = field(default_factory=list)  # files whose names are no UTF-8
+    unnamed: list[str] = field(default_factory=list)  # files and folders whose names are no UTF-8
+    folders: list[str] = field(default_factory=list)  # folders that are named like images
 
     def findings(self) -> list[Finding]:
         """Returns what was passed over."""
         return [
             *found("other_files", self.others, "files that are no image by their name, or hidden; not used"),
-            *found("unreadable_names", self.unnamed, "files whose names are no UTF-8 text; not used"),
+            *found("unreadable_names", self.unnamed, "files and folders whose names are no UTF-8 text; not used"),
+            *found("folder_named_as_image", self.folders, "folders that are named like images; listed as folders"),
             *found("linked_folders", self.links, "folders that are links; not entered"),
         ]
 
@@ -54,16 +56,19 @@ def listed(root: Path, below: str = "", deep: bool = True) -> Listing:
         prefix = os.path.relpath(folder, root).replace(os.sep, "/") + "/"
         prefix = "" if prefix == "./" else prefix
         for name in sorted(names):
-            if not _is_text(prefix + name):
+            if not is_text(prefix + name):
                 listing.unnamed.append(ascii(prefix + name))
             else:
                 (listing.images if is_image(name) else listing.others).append(prefix + name)
         hidden = [name for name in folders if name.startswith(".")]
         links = [name for name in folders if name not in hidden and (Path(folder) / name).is_symlink()]
+        unnamed = [name for name in folders if not is_text(name)]
         if deep:
             listing.others += [f"{prefix}{name}/" for name in sorted(hidden)]
             listing.links += [prefix + name for name in sorted(links)]
-        passed_over = {*hidden, *links}
+            listing.unnamed += [ascii(f"{prefix}{name}/") for name in sorted(unnamed)]
+            listing.folders += [f"{prefix}{name}/" for name in sorted(folders) if is_image(name)]
+        passed_over = {*hidden, *links, *unnamed}
         folders[:] = sorted(name for name in folders if name not in passed_over) if deep else []
     return listing
 
@@ -72,6 +77,7 @@ def _refuse(error: OSError) -> None:
     raise UserError(f"{error.filename}: cannot be listed ({error.strerror}).") from error
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Says whether a file's name is UTF-8."""
     # Bytes that are no UTF-8 arrive as lone surrogates, which no table can hold.
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
