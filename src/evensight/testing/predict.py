@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 import polars as pl
 
-from evensight.data.readers.listing import IMAGE_SUFFIXES, is_image
+from evensight.data.findings import found, log_findings
+from evensight.data.readers.listing import IMAGE_SUFFIXES, listed
 from evensight.errors import UserError
-from evensight.runtime.predictor import Predictor
+from evensight.runtime.files import path_text
+from evensight.runtime.predictor import Prediction, Predictor
 from evensight.testing.predictions import Progress, silent
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 64
 
@@ -37,13 +43,17 @@ def predict(
         predictor = Predictor(artifact, device, accept_failed)
     except ValueError as error:
         raise UserError(f"artifact: {str(error).rstrip('.')}.") from None
-    predictions = []
+    predictions: list[Prediction] = []
     for start in range(0, len(paths), BATCH_SIZE):
         predictions += predictor.predict(paths[start : start + BATCH_SIZE])
         progress("predicting", len(predictions), len(paths))
+    failed = [
+        f"{path}: {prediction.error}" for path, prediction in zip(paths, predictions, strict=True) if prediction.error
+    ]
+    log_findings(log, "data", found("undecodable", failed, f"of {len(paths)} images; they have no label"))
     return pl.DataFrame(
         {
-            "path": [str(path) for path in paths],
+            "path": [path_text(path) for path in paths],
             "label": [prediction.label for prediction in predictions],
             "probability": [max(prediction.probabilities, default=None) for prediction in predictions],
             "error": [prediction.error for prediction in predictions],
@@ -58,19 +68,20 @@ def found_images(data: str) -> list[Path]:
     Raises:
         UserError: If something named is not there, or a folder holds no image.
     """
-    whole = Path(data)
-    named = [whole] if _is_there(whole) else [Path(part.strip()) for part in data.split(",") if part.strip()]
+    one = [data] if os.path.exists(data) else [part.strip() for part in data.split(",")]  # noqa: PTH110
+    named = [Path(part) for part in one if part]
     paths: list[Path] = []
     for path in named:
-        if path.is_file():
-            paths.append(path)
-        elif path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if is_image(file.name) and file.is_file())
-            if not inside:
+        if os.path.isdir(path):  # noqa: PTH112 (a Path raises where a name is too long)
+            listing = listed(path)
+            log_findings(log, str(path), listing.findings())
+            if not listing.images:
                 raise UserError(
                     f"data: {path} holds no image; endings looked for: {', '.join(sorted(IMAGE_SUFFIXES))}."
                 )
-            paths += inside
+            paths += sorted(path / image for image in listing.images)
+        elif os.path.exists(path):  # noqa: PTH110
+            paths.append(path)
         else:
             raise UserError(
                 f"data: {path} does not exist; allowed: an image, a folder of images, or several with commas."
@@ -78,10 +89,3 @@ def found_images(data: str) -> list[Path]:
     if not paths:
         raise UserError("data: is empty; allowed: an image, a folder of images, or several with commas.")
     return paths
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # many names with commas are too long for one
-        return False
