@@ -65,8 +65,10 @@ def test(options: TestOptions) -> int:
     run = Run.open(options.run)
     config = run.config()
     from evensight.records.artifact import Artifact
+    from evensight.training.checkpoint import check_origin
 
     objective, artifact = run.objective(), Artifact.open(run.artifact)
+    check_origin(artifact, run.checkpoints / "best.ckpt")
     with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
         manifest, _ = _prepared(config, objective)

@@ -96,9 +96,11 @@ def check_values(config: Config) -> None:
     """
     _check_tables(config)
     _check_folder_name("experiment_name", config.experiment_name)
-    for name in config.reliance.cues:
+    for position, name in enumerate(config.reliance.cues):
         if name not in CUES:
             raise unknown("reliance.cues", name, CUES)
+        if name in config.reliance.cues[:position]:
+            raise UserError(f"reliance.cues: {name!r} is listed twice; each stands once.")
     # Names of timm and torchvision are looked up where the network is built: listing them takes seconds.
     if "/" not in config.model.backbone and config.model.backbone not in BACKBONES:
         raise unknown("model.backbone", config.model.backbone, [*BACKBONES, "timm/<name>", "torchvision/<name>"])

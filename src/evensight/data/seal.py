@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from evensight.data.findings import Finding
 from evensight.data.manifest import Manifest
@@ -17,6 +18,7 @@ from evensight.errors import UserError
 from evensight.files import append_line, digest_json, disk_full, write_json
 
 SEAL, LEDGER = "seal.json", "ledger.jsonl"
+_LOCK = ".lock"
 SCHEMA_VERSION = 1
 
 
@@ -27,16 +29,40 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: It cannot be made or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        if disk_full(error):
-            raise
-        raise UserError(f"datasets_dir: {folder} cannot be written ({error.strerror}); choose another.") from error
-    with lock as file:
+    with _held(folder):
+        try:
+            yield
+        finally:
+            _leave_nothing(folder)
+
+
+def _held(folder: Path) -> TextIO:
+    """Waits for the lock; whoever had it may have taken the folder away, and then there is another to be made."""
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / _LOCK).open("w", encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if disk_full(error):
+                raise
+            raise UserError(f"datasets_dir: {folder} cannot be written ({error.strerror}); choose another.") from error
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
+                return file
+        file.close()
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Takes a folder away in which nothing was made: a mistake in the data leaves no trace."""
+    with suppress(OSError):
+        if os.listdir(folder) == [_LOCK]:  # noqa: PTH208
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+            folder.parent.rmdir()  # the data set's, where it has no other recipe
+            folder.parent.parent.rmdir()  # datasets_dir, where this was to be the first
 
 
 def seal(manifest: Manifest) -> list[Finding]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors.torch import load_file
 
 from evensight.errors import UserError
 from evensight.files import replaced
+from evensight.records.artifact import WEIGHTS, Artifact
 
 # What every checkpoint of ours has.
 KEYS = ("state_dict", "epoch", "phase")
@@ -70,6 +72,18 @@ def check_weights(checkpoint: dict[str, Any], network: torch.nn.Module, path: Pa
         raise UserError(
             f"checkpoint: {path} is of another model: {name} is {shapes[0]} in it and {shapes[1]} in this run's "
             "configuration; bring the run's own checkpoint back."
+        )
+
+
+def check_origin(artifact: Artifact, checkpoint: Path) -> None:
+    """Raises UserError unless an artifact has the very weights of a checkpoint, where there still is one."""
+    if not checkpoint.is_file():
+        return
+    ours, theirs = network_weights(read_checkpoint(checkpoint)), load_file(artifact.folder / WEIGHTS)
+    if ours.keys() != theirs.keys() or not all(torch.equal(ours[name], theirs[name]) for name in ours):
+        raise UserError(
+            f"artifact: {artifact.folder} is of another run: its weights are not those of {checkpoint}; "
+            "export again, or judge it within its own run."
         )
 
 
