@@ -5,7 +5,6 @@ Only what a user typed or keeps in their own files is given to this; never what 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
@@ -74,11 +73,12 @@ def check(node: Any, allow_targets: Sequence[str], key: str, kind: type, what: s
     arguments = {name: None for name in node if name not in ("_target_", "_partial_")} | dict.fromkeys(given)
     name = f"{target.__module__}.{target.__qualname__}"
     _check_names(target, arguments, key, name)
-    with contextlib.suppress(ValueError):  # some compiled callables have no signature
-        try:
-            inspect.signature(target).bind(**arguments)
-        except TypeError as error:
-            raise UserError(f"{key}: {name} does not take {_shown(arguments)}: {_one_line(error)}.") from None
+    try:
+        inspect.signature(target).bind(**arguments)
+    except TypeError as error:
+        raise UserError(f"{key}: {name} does not take {_shown(node)}: {_one_line(error)}.") from None
+    except ValueError:  # some compiled callables have no signature
+        return
 
 
 def locate(target: Any, allow_targets: Sequence[str] = (), key: str = "_target_") -> Any:
@@ -174,7 +174,7 @@ def _check_names(target: Any, arguments: Mapping[str, Any], where: str, name: st
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())[:200] or "no arguments"
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "_target_")[:200] or "nothing"
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from evensight import names
 from evensight.data import scan as scan_module
-from evensight.data.prepare import prepare, recipe_folder
+from evensight.data.prepare import prepare
 from evensight.data.readers.arrays import ArraysReader
 from evensight.data.readers.folder import FolderReader
 from evensight.data.readers.pattern import PatternReader

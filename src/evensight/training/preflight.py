@@ -6,7 +6,11 @@ seconds. What it costs is one more construction of the network.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator
 
 import torch
 from lightning.pytorch import Callback
@@ -30,6 +34,11 @@ def preflight(config: Config) -> None:
     Raises:
         UserError: For the first mistake.
     """
+    with _silent():
+        _build(config)
+
+
+def _build(config: Config) -> None:
     for name, node in config.callbacks.items():
         if node is not None:
             check(node, config.allow_targets, f"callbacks.{name}", Callback, "a Lightning callback")
@@ -42,3 +51,17 @@ def preflight(config: Config) -> None:
     optimizer = build_optimizer(settings, [("weight", parameter)], False, config.allow_targets)
     if config.trainer.max_epochs == -1 and config.trainer.max_steps in (None, -1):
         build_schedule(dataclasses.asdict(config.schedule), optimizer, float("inf"))
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What is said here of a configuration that is right, training says again."""
+    logger = logging.getLogger("evensight")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -103,10 +103,15 @@ def build_trainer(config: Config, callbacks: Sequence[Callback]) -> lightning.Tr
 def _meant(said: str, config: TrainerConfig) -> str:
     """Finds the key that a sentence of Lightning's is about, by its name in it, else by its value, and shows both."""
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
-    named = [name for name in given if re.search(rf"\b{name}\b", said, re.IGNORECASE)]
-    valued = [name for name, value in given.items() if isinstance(value, str) and re.search(re.escape(value), said)]
-    for name in [*named, *valued]:
-        return f"trainer.{name}: found {shown(given[name])}"
+    signs = (
+        lambda name, value: f"{name}={value!r}" in said,
+        lambda name, value: re.search(rf"\b{name}\b", said, re.IGNORECASE),
+        lambda name, value: isinstance(value, str) and value in said,
+    )
+    for sign in signs:
+        for name, value in given.items():
+            if sign(name, value):
+                return f"trainer.{name}: found {shown(value)}"
     return "trainer"
 
 
