@@ -24,6 +24,7 @@ from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
+from evensight.training.compiling import compile_training
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.record import Record
@@ -79,7 +80,7 @@ class Classifier(lightning.LightningModule):
         facts: The fields of `DataFacts`.
         seed: Of the initial weights and of every step; None leaves torch's generator alone.
         allow_targets: Further packages that `_target_` may name.
-        compile: Whether `torch.compile` is asked for, in training.
+        compile: Whether training steps go through `torch.compile`.
     """
 
     def __init__(
@@ -116,9 +117,9 @@ class Classifier(lightning.LightningModule):
         self._trained: float | None = None  # when its training steps ended and validation began
 
     def setup(self, stage: str) -> None:
-        """Compiles the network in place, where asked; its weights keep their names."""
+        """Has the training steps compiled, where asked."""
         if stage == "fit" and self.hparams["compile"]:
-            self.network.compile()
+            compile_training(self.network)
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits `[B, K]` of uint8 images `[B, 3, S, S]`."""
