@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from evensight import pipeline
 from evensight.cli import COMMANDS, main
+from evensight.config import Config
 from evensight.errors import RunError, UserError
+from evensight.interruption import Interrupted
 from evensight.statuses import guarded
 
 REPOSITORY = Path(__file__).parent.parent
@@ -68,15 +75,84 @@ def test_mistake_is_a_sentence_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_statuses() -> None:
-    def raising(error: BaseException) -> int:
-        raise error
+def raising(error: BaseException) -> int:
+    raise error
 
-    assert guarded(lambda: 3) == 3
-    assert guarded(lambda: raising(UserError("x"))) == 2
-    assert guarded(lambda: raising(RunError("x"))) == 4
-    assert guarded(lambda: raising(RuntimeError("x"))) == 4
-    assert guarded(lambda: raising(KeyboardInterrupt())) == 130
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "parts"),
+    [
+        (UserError("seed: x."), 2, ["seed: x."]),
+        (RunError("x."), 4, ["x."]),
+        (RuntimeError("x"), 4, ["a fault of ours", "RuntimeError: x"]),
+        (KeyboardInterrupt(), 130, ["interrupted."]),
+        (Interrupted(signal.SIGINT), 130, ["interrupted (SIGINT)."]),
+        (Interrupted(signal.SIGTERM, "go on with: x"), 143, ["interrupted (SIGTERM); go on with: x."]),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b.json"), 4, ["b.json in /a could not be written"]),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/a/b.json"), 4, ["disk quota exceeded", "the old file stands"]),
+        (OSError(errno.EFBIG, "File too large"), 4, ["a file could not be written: file too large"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 2, ["/a/b: cannot be read or written"]),
+        (MemoryError(), 4, ["not enough memory", "data.batch_size"]),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate"), 4, ["CUDA out of memory", "data.batch_size"]),
+        (RuntimeError("[enforce fail at x] DefaultCPUAllocator: can't allocate"), 4, ["not enough memory"]),
+    ],
+)
+def test_what_is_raised_becomes_a_sentence_and_a_status(
+    error: BaseException, status: int, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(lambda: raising(error)) == status
+    said = capsys.readouterr().err
+    for part in parts:
+        assert part in said
+    assert ("Traceback" in said) == ("a fault of ours" in said)
+    assert said.splitlines()[-1].startswith("evensight: ")
+
+
+def test_torchs_own_error_of_memory_is_known() -> None:
+    """By its name alone, so that no command imports torch for it."""
+    assert torch.OutOfMemoryError.__name__ == OutOfMemoryError.__name__
+
+
+def sweep(*arguments: str) -> list[str]:
+    return ["train", "experiment=shapes", *arguments, "--multirun"]
+
+
+def test_a_sweep_stops_at_an_interrupted_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def job(config: Config, folder: Path) -> int:
+        seeds.append(config.seed)
+        if config.seed == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return 1
+
+    monkeypatch.setattr(pipeline, "main_job", job)
+    assert main(sweep("seed=1,2,3", f"runs_dir={tmp_path}")) == 143
+    assert seeds == [1, 2]
+
+
+@pytest.mark.parametrize("devices", ["2", "[0,1]", "'0,1'"])
+def test_a_sweep_on_several_devices_is_refused_with_the_fix(
+    devices: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rank would read the command again and sweep by itself."""
+    monkeypatch.setattr(pipeline, "main_job", lambda config, folder: raising(AssertionError("begun")))
+    assert main(sweep("seed=1,2", f"trainer.devices={devices}", f"runs_dir={tmp_path}")) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    for part in ("trainer.devices", "--multirun", "trainer.devices=1", "for seed in"):
+        assert part in said
+
+
+def test_a_sweep_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert main(sweep("seed=1,2")) == 2
+    assert "2 ranks" in capsys.readouterr().err
 
 
 def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,7 @@ def test_run_folder_is_complete(run: Run) -> None:
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt", "verdicts/validation.json", "verdicts/test.json"),
         *("artifact/model.ts", "artifact/model.pt2", "artifact/weights.safetensors", "artifact/contract.json"),
         *("artifact/donors.safetensors", "artifact/SHA256SUMS", "predictions/test.parquet"),
+        *("data.json", "finished.json", "findings.json", "donors.safetensors"),
     ):
         assert (run.folder / name).is_file(), name
     assert run.config().experiment_name == "shapes"
@@ -193,6 +194,53 @@ def test_killed_run_resumes_to_the_same_weights(run: Run, workplace: Path) -> No
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert len(killed.metrics_file.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_a_finished_run_resumed_does_nothing_and_says_so(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.folder.rglob("*") if path.is_file()}
+    assert main(["train", f"run={run.folder}", "resume=true"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].startswith(f"{run.folder} finished at ")
+    assert shown.splitlines()[0].endswith("; nothing to do.")
+    assert shown.splitlines()[1].startswith("test: ")
+    said = {"PASS": 0, "FAIL": 1, "INSUFFICIENT": 3, "NOT_MEASURED": 3}[str(verdict(run, "test")["verdict"])]
+    assert main(["train", f"run={run.folder}", "resume=true", "gate=strict"]) == said
+    after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.folder.rglob("*") if path.is_file()}
+    assert {path for path in after if after[path] != before.get(path)} <= {run.folder / "run.lock"}
+
+
+def test_the_run_is_there_before_its_data_and_goes_when_the_data_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evensight import pipeline
+    from evensight.config import Config
+    from evensight.errors import UserError
+
+    seen = []
+
+    def prepared(config: Config, stated: object) -> None:
+        seen.extend((tmp_path / "runs" / "shapes").glob("2*/config.yaml"))
+        raise UserError("data: wrong.")
+
+    monkeypatch.setattr(pipeline, "_prepared", prepared)
+    assert main(["train", "experiment=shapes", f"runs_dir={tmp_path / 'runs'}"]) == 2
+    assert len(seen) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_does_not_go_on_with_other_data(
+    run: Run, workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(run.folder, copied)
+    (copied / "finished.json").unlink()
+    data = json.loads((copied / "data.json").read_text(encoding="utf-8"))
+    (copied / "data.json").write_text(json.dumps({**data, "content": "0" * 64}), encoding="utf-8")
+    assert main(["train", f"run={copied}", "resume=true"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "content 000000000000 then" in said
+    assert str(data["content"])[:12] in said
+    assert copied.is_dir()
 
 
 def test_resume_refuses_what_would_change_the_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
