@@ -288,6 +288,72 @@ def test_no_step_waits_for_the_device(
     assert waits.found == ["aten._local_scalar_dense.default"] * num_waits
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("overrides", [(), ("optimizer=sgd",), ("trainer.gradient_clip_val=1.0",)])
+def test_no_step_waits_on_a_gpu_and_a_bad_one_is_as_if_it_had_not_been(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    class NoWaiting(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.current_epoch == 1:  # in the first one, libraries choose their kernels
+                torch.cuda.set_sync_debug_mode("error")
+
+        def on_validation_start(self, *_: Any) -> None:
+            torch.cuda.set_sync_debug_mode("default")
+
+        on_exception = on_validation_start
+
+    settings = (*FLAT, "trainer=gpu", "trainer.deterministic=true", "ema.enabled=true", *overrides)
+    without = fit(place, monkeypatch, *settings, "trainer.limit_train_batches=3")
+    found = fit(place, monkeypatch, *settings, where={(0, 3), (1, 3)}, others=(NoWaiting(),))
+    assert_same(without.run, found.run)
+    assert skipped_steps(found.run) == [1, 1]
+
+
+SCALED = (
+    "trainer.precision=null",
+    "trainer.plugins=[{_target_: lightning.pytorch.plugins.MixedPrecision, precision: 16-mixed, device: cpu}]",
+)
+
+
+class Overflow(Callback):
+    """Scales the loss of a step so far up that its gradients overflow."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == (1, 1):
+            trainer.precision_plugin.scaler._scale.fill_(1e37)
+
+
+@pytest.mark.parametrize("overrides", [(), ("optimizer=sgd", "trainer.gradient_clip_val=1.0")])
+def test_overflowing_gradients_are_the_scalers_business_and_a_bad_loss_is_not(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    overflowed = fit(place, monkeypatch, *FLAT, *SCALED, *overrides, others=(Overflow(),))
+    assert skipped_steps(overflowed.run) == [None, None]
+    scale = read_checkpoint(overflowed.run.checkpoints / "last.ckpt")["MixedPrecision"]["scale"]
+    assert scale < 1e37  # it stepped back as it does
+    assert_finite(overflowed.run)
+    settings = (*FLAT, *SCALED, *overrides)
+    without = fit(place, monkeypatch, *settings, "trainer.limit_train_batches=3", method="LossOnly")
+    found = fit(place, monkeypatch, *settings, where={(0, 3), (1, 3)}, method="LossOnly")
+    assert skipped_steps(found.run) == [1, 1]
+    assert_same(without.run, found.run)
+
+
+@pytest.mark.slow  # compiling takes half a minute
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # torch 2.11's own inductor
+def test_a_compiled_network_is_guarded_and_its_layers_are_named(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (*FLAT, "trainer.compile=true", "finite_guard.max_skipped=1", "data.num_workers=0")
+    without = fit(place, monkeypatch, *settings, "trainer.limit_train_batches=3")
+    found = fit(place, monkeypatch, *settings, "finite_guard.max_skipped=8", where={(0, 3), (1, 3)})
+    assert_same(without.run, found.run)
+    with pytest.raises(RunError, match=r"is network\.backbone\.layers\.0 \(Conv2d\)"):
+        fit(place, monkeypatch, *settings, where={(0, 3), (1, 3)})
+
+
 # -------------------------------------------------------------------------------------------------------- rolled back
 
 
@@ -449,8 +515,7 @@ def lines_without_times(run: Run) -> list[dict[str, Any]]:
     return lines
 
 
-@pytest.mark.parametrize("at", [(1, 2), (2, 0), (2, 3)])
-@pytest.mark.parametrize("max_skipped", [8, 3], ids=["skipped", "rolled back"])
+@pytest.mark.parametrize(("max_skipped", "at"), [(8, (1, 2)), (8, (2, 0)), (3, (2, 0)), (3, (2, 3))])
 def test_a_resumed_run_equals_the_uninterrupted_one(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, max_skipped: int, at: tuple[int, int]
 ) -> None:
