@@ -182,7 +182,8 @@ def _epochs(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _weights(path: Path) -> str:
+def checkpoint_digest(path: Path) -> str:
+    """Returns the SHA-256 of a checkpoint's weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(torch.load(path, map_location="cpu", weights_only=True)["state_dict"].items()):
         digest.update(name.encode() + tensor.numpy().tobytes())
@@ -195,8 +196,8 @@ def results_of(run: Path) -> dict[str, Any]:
         "weights": _tensors(run / "artifact" / "weights.safetensors"),
         "donors": _tensors(run / "artifact" / "donors.safetensors"),
         "identity": json.loads((run / "artifact" / "contract.json").read_text(encoding="utf-8"))["identity"],
-        "best.ckpt": _weights(run / "checkpoints" / "best.ckpt"),
-        "last.ckpt": _weights(run / "checkpoints" / "last.ckpt"),
+        "best.ckpt": checkpoint_digest(run / "checkpoints" / "best.ckpt"),
+        "last.ckpt": checkpoint_digest(run / "checkpoints" / "last.ckpt"),
         "metrics.jsonl": _epochs(run / "metrics.jsonl"),
         "objective.json": (run / "objective.json").read_text(encoding="utf-8"),
     }

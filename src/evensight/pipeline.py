@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evensight.config import Config
 from evensight.errors import UserError
-from evensight.files import replaced
+from evensight.files import disk_full, replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import shown
@@ -111,6 +111,8 @@ def predict(options: PredictOptions) -> int:
         with replaced(Path(options.out)) as temporary:
             (table.write_csv if options.out.endswith(".csv") else table.write_parquet)(temporary)
     except OSError as error:
+        if disk_full(error):
+            raise
         raise UserError(f"out: {options.out!r} cannot be written ({error.strerror or error}).") from None
     return DONE
 

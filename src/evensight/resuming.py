@@ -88,6 +88,7 @@ def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
             raise
         except Interrupted as interrupted:
             interrupted.hint = interrupted.hint or run.hint
+            log.debug("%s", interrupted)  # on the terminal it is the last line
             raise
         except OSError as error:
             if not disk_full(error):
