@@ -64,6 +64,7 @@ def prepare(
         labels = reading.rows["label"].drop_nulls().unique().cast(pl.String).to_list()
         rows, names, more = _named(_limited(rows, data.limit), labels, objective)
         findings = [*reading.findings, *findings, *more]
+        resolved = objective.resolve(names.classes, names.levels)  # names are refused before hours of decoding
         settings = {"root": str(reading.root), "names": names.to_dict(), "usual": _plain(reading.usual)}
         key = kept.key_of(rows, settings)
         manifest = kept.load(folder, key, data.name, reading.root, data.sealed)
@@ -76,7 +77,7 @@ def prepare(
     seals = seal(manifest) if data.limit is None else []
     manifest = replace(manifest, findings=[*findings, *manifest.findings, *seals])
     log_findings(logger, data.name, manifest.findings)
-    return manifest, objective.resolve(manifest.classes, manifest.levels)
+    return manifest, resolved
 
 
 def recipe_folder(data: Reader, datasets_dir: Path) -> Path:
@@ -245,8 +246,11 @@ def _check_splits(rows: pl.DataFrame, classes: Sequence[str], data: Reader) -> l
         present = set(rows.filter((pl.col("split") == split) & pl.col("error").is_null())["label"].to_list())
         absent = [name for name in classes if name not in present]
         if split == "train" and absent:
+            broken = rows.filter((pl.col("label") == absent[0]) & pl.col("error").is_not_null())
+            example = f", as in {broken['path'][0]}: {broken['error'][0]}" if len(broken) else ""
             raise UserError(
-                f"data {data.name!r}: the training split has no image of class {absent[0]!r} that can be decoded."
+                f"data {data.name!r}: the training split has no image of class {absent[0]!r} "
+                f"that can be decoded{example}."
             )
         if split == "validation" and not present:
             raise UserError(

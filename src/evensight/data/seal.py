@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +18,11 @@ from evensight.data.manifest import Manifest
 from evensight.errors import UserError
 from evensight.files import append_line, digest_json, disk_full, write_json
 
+log = logging.getLogger(__name__)
+
 SEAL, LEDGER = "seal.json", "ledger.jsonl"
 _LOCK = ".lock"
+_MOST_TRIES = 100
 SCHEMA_VERSION = 1
 
 
@@ -38,17 +42,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _held(folder: Path) -> TextIO:
     """Waits for the lock; whoever had it may have taken the folder away, and then there is another to be made."""
+    failed = 0
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             file = (folder / _LOCK).open("w", encoding="utf-8")
-        except FileNotFoundError:
-            continue
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            failed += 1
             if disk_full(error):
                 raise
-            raise UserError(f"datasets_dir: {folder} cannot be written ({error.strerror}); choose another.") from error
-        fcntl.flock(file, fcntl.LOCK_EX)
+            # A file system that makes no folders says the same as a folder that was taken away meanwhile.
+            if isinstance(error, FileNotFoundError) and failed < _MOST_TRIES:
+                continue
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"datasets_dir: {folder} cannot be written ({why}); choose another.") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that prepares %s", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat()):
                 return file

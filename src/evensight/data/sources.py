@@ -122,31 +122,35 @@ def load_array(file: Path, member: str | None) -> NDArray[Any]:
     Raises:
         UserError: As `array_header`; or the array does not fit into the memory of this machine.
     """
-    shape, dtype = array_header(file, member)
-    size, memory = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    _check_fits(file, member, *array_header(file, member))
     with _opened(file, member) as (stream, _):
         if file.suffix == ".npy":
             mapped: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
             return mapped
-        if size > memory:
-            raise UserError(
-                f"{file}: its array {member!r} takes {size:,} bytes and this machine has {memory:,}; "
-                "save it as an .npy file, which is not read at once."
-            )
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
         return array
+
+
+def _check_fits(file: Path, member: str | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    size, memory = math.prod(shape) * dtype.itemsize, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if member is not None and size > memory:
+        raise UserError(
+            f"{file}: its array {member!r} takes {size:,} bytes and this machine has {memory:,}; "
+            "save it as an .npy file, which is not read at once."
+        )
 
 
 def check_images(file: Path, member: str | None) -> int:
     """Returns the number of images of an array.
 
     Raises:
-        UserError: It is not uint8 `[N,H,W]`, `[N,H,W,1]` or `[N,H,W,3]`; or as `array_header`.
+        UserError: It is not uint8 `[N,H,W]`, `[N,H,W,1]` or `[N,H,W,3]`; or as `load_array`.
     """
     shape, dtype = array_header(file, member)
     if dtype != np.uint8 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)):
         where = f"{file}:{member}" if member else str(file)
         raise UserError(f"{where}: found {dtype} {list(shape)}; images are uint8 [N,H,W], [N,H,W,1] or [N,H,W,3].")
+    _check_fits(file, member, shape, dtype)
     return int(shape[0])
 
 

@@ -70,7 +70,7 @@ def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
 def decode_array(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Decodes an image file to RGB, uint8 `[H, W, 3]`, contiguous and writable; else as `decode`."""
     content = source if isinstance(source, bytes) else _read(source, max_pixels)
-    with _explained():
+    with _explained(content):
         image = _header(content, max_pixels)
         image.load()
         return np.ascontiguousarray(_upright(image, _rgb(image)))
@@ -84,14 +84,15 @@ def _read(path: Path, max_pixels: int) -> bytes:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(content: bytes) -> Iterator[None]:
     """Pillow's plugins raise a dozen kinds of error on broken files; each becomes a `DecodeError`."""
     try:
         yield
     except (DecodeError, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise DecodeError("format", f"not an image of {', '.join(FORMATS)}") from error
+        found = f"begins with {content[:12]!r}" if content else "is empty"
+        raise DecodeError("format", f"not an image of {', '.join(FORMATS)}: the file {found}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", str(error)) from error
     except Exception as error:
