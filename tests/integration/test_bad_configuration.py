@@ -11,7 +11,7 @@ import pytest
 import torch
 import wrong_configurations
 import wrong_files
-from wrong_place import SMALL, Place, Wrong, draw_photos, train, tree
+from wrong_place import Place, Wrong, train, tree
 
 from evensight.cli import main
 
@@ -26,15 +26,6 @@ WRONG: dict[str, Wrong] = {
     **wrong_files.FOLDERS,
 }
 OFFLINE = train("model=timm", "model.backbone=timm/resnet10t", "model.pretrained=true")
-
-
-@pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Photographs and a run of one epoch, which takes seconds."""
-    found = Place(tmp_path_factory.mktemp("place"))
-    draw_photos(found.folder / "photos")
-    assert main(["train", *found.filled(SMALL), f"runs_dir={found.folder / 'runs'}", "test=true"]) == 0
-    return found
 
 
 def mistake(wrong: Wrong, place: Place, here: Path, capsys: pytest.CaptureFixture[str]) -> str:

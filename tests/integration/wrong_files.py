@@ -208,10 +208,10 @@ RUNS = {
         "best.ckpt cannot be read", "broken or foreign"
     ),
     "a checkpoint of another model": EXPORT.given(copied_run(of_another_model("best.ckpt"))).says(
-        "best.ckpt is of another model", "network.head.weight is [2, 7]", "[2, 100]"
+        "best.ckpt is of another model", "head.weight is [2, 7]", "[2, 100]"
     ),
     "resuming from a checkpoint of another model": RESUME.given(copied_run(of_another_model("last.ckpt"))).says(
-        "last.ckpt is of another model", "network.head.weight is [2, 7]", "[2, 100]"
+        "last.ckpt is of another model", "head.weight is [2, 7]", "[2, 100]"
     ),
     "resuming with another configuration": Wrong(
         ("train", "run={place}/runs/folder/latest", "resume=true", "seed=5")
