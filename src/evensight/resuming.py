@@ -93,7 +93,7 @@ def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
         except OSError as error:
             if not disk_full(error):
                 raise
-            if not (run.folder / "config.yaml").is_file():
+            if found is None and not (run.folder / "environment.json").is_file():  # it could not even begin
                 run.discard(config)
                 raise
             raise RunError(f"{full_sentence(error)}; make room and {run.hint}.") from error

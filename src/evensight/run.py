@@ -138,9 +138,9 @@ class Run:
     def describe(self, config: Config) -> None:
         """Writes configuration, environment and the link `latest` of a folder that was just made."""
         try:
+            # First, for without it there is nothing to resume.
+            write_text(self.folder / "config.yaml", to_yaml(dataclasses.replace(config, run=None, resume=False)))
             write_json(self.folder / "environment.json", {**environment(config), "sessions": []})
-            recorded = dataclasses.replace(config, run=None, resume=False)
-            write_text(self.folder / "config.yaml", to_yaml(recorded))
             _point_latest(_experiment(config), self.folder)
         except OSError as error:
             raise _cannot_write("runs_dir", self.folder, error) from None
