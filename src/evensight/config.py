@@ -232,7 +232,7 @@ class WandbLogger:
     tags: list[str] = field(default_factory=list)  # labels of the run
     notes: str | None = None  # free text
     mode: str | None = None  # online or offline; null: online with an API key, else offline
-    init_timeout: int = 15  # seconds to wait for the service before going on without it
+    timeout: int = 15  # seconds that the service may hold a run up in all, before it goes on without it
 
 
 @dataclass

@@ -209,7 +209,7 @@ def _close(run: Run, config: Config) -> None:
     """Writes the report, mirrors the verdicts and prints the last lines."""
     from evensight.report.report import write_report
     from evensight.report.summary import summary
-    from evensight.training.loggers import mirror_verdicts
+    from evensight.training.mirrors import mirror_verdicts
 
     write_report(run.folder)
     mirror_verdicts(config, run)

@@ -64,7 +64,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "trainer.gradient_clip_val": (0.0, None),
     "finite_guard.max_skipped": (1, None),
     "finite_guard.lr_factor": (0.0, 1.0),
-    "logger.init_timeout": (1, None),
+    "logger.timeout": (1, None),
 }
 # Lightning's word for "no limit" is -1.
 UNLIMITED = ("trainer.max_epochs", "trainer.max_steps")

@@ -19,6 +19,7 @@ from evensight.config import Config
 from evensight.data.augment import Augment
 from evensight.instantiate import check
 from evensight.models.backbones import build_network
+from evensight.training.mirrors import check_mirror
 from evensight.training.optim import build_optimizer, build_schedule
 from evensight.training.trainer import build_trainer
 
@@ -42,6 +43,7 @@ def _build(config: Config) -> None:
     for name, node in config.callbacks.items():
         if node is not None:
             check(node, config.allow_targets, f"callbacks.{name}", Callback, "a Lightning callback")
+    check_mirror(config)
     build_trainer(config, [])
     with torch.random.fork_rng(devices=[]):
         _, spec = build_network(config.model, _NUM_CLASSES)

@@ -12,7 +12,7 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
-from evensight.config import Config, CsvLogger
+from evensight.config import Config
 from evensight.cues import Cue
 from evensight.cues.reliance import DonorBank
 from evensight.data.datamodule import ImageDataModule
@@ -33,8 +33,9 @@ from evensight.training.checkpoint import check_weights, network_weights, read_c
 from evensight.training.classifier import Classifier
 from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
 from evensight.training.going_back import going_back
-from evensight.training.loggers import Mirror, mirrored
 from evensight.training.methods.base import DataFacts
+from evensight.training.mirrors import mirrored
+from evensight.training.mirrors.base import Mirror
 from evensight.training.phases import fit
 from evensight.training.trainer import build_trainer, user_callbacks
 
@@ -187,8 +188,7 @@ def build_callbacks(
     callbacks += user_callbacks(config)
     if config.ema.enabled:
         callbacks.append(AverageWeights(config.ema.decay, guard))
-    table = run.folder / "metrics.csv" if isinstance(config.logger, CsvLogger) else None
-    metrics = MetricsFile(run.metrics_file, table, mirror)
+    metrics = MetricsFile(run.metrics_file, mirror)
     callbacks.append(metrics)
     if config.trainer.progress and not config.trainer.enable_progress_bar:
         callbacks.append(Progress(metrics))

@@ -9,14 +9,16 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 from lightning.pytorch import Callback
 
 from evensight.files import write_text
-from evensight.training.loggers import Mirror
 from evensight.training.record import Record
+
+if TYPE_CHECKING:
+    from evensight.training.mirrors.base import Mirror
 
 
 class MetricsFile(Callback):
@@ -27,15 +29,14 @@ class MetricsFile(Callback):
 
     Args:
         path: The file; a line is added.
-        table: Where a CSV of all lines goes; None writes none.
-        mirror: A service that gets the same figures.
+        mirror: Gets the same lines.
 
     Attributes:
         record: All figures of the epoch that ended last.
     """
 
-    def __init__(self, path: Path, table: Path | None = None, mirror: Mirror | None = None) -> None:
-        self.path, self.table, self.mirror = path, table, mirror
+    def __init__(self, path: Path, mirror: Mirror | None = None) -> None:
+        self.path, self.mirror = path, mirror
         self.record = Record()
         self._ours: set[str] = set()
         self._start = 0.0
@@ -60,11 +61,10 @@ class MetricsFile(Callback):
         if trainer.is_global_zero:
             seconds = round(time.perf_counter() - self._start, 3)
             epoch, step = trainer.current_epoch, trainer.global_step
-            append_line(self.path, {"epoch": epoch, "step": step, "seconds": seconds, **record.to_json()})
-            if self.table is not None:
-                write_text(self.table, as_csv(read_lines(self.path)))
+            line = {"epoch": epoch, "step": step, "seconds": seconds, **record.to_json()}
+            append_line(self.path, line)
             if self.mirror is not None:
-                self.mirror.log(record, epoch, step)
+                self.mirror.log(line)
 
 
 def append_line(path: Path, value: dict[str, Any]) -> None:
