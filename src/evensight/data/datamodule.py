@@ -13,6 +13,7 @@ from evensight.config import AugmentConfig, DataConfig
 from evensight.data.dataset import ImageDataset
 from evensight.data.loader import Loader
 from evensight.data.manifest import Manifest
+from evensight.devices import shared
 from evensight.errors import UserError
 from evensight.runtime.preprocess import PreprocessSpec
 
@@ -94,18 +95,15 @@ class ImageDataModule(L.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled or weighted, augmented, without a partial last batch unless it is the only one."""
         trainer = self.trainer
-        rank, world_size, num_local = (
-            (trainer.global_rank, trainer.world_size, trainer.num_devices) if trainer else (0, 1, 1)
+        rank, world_size, num_devices = (
+            (trainer.global_rank, trainer.world_size, trainer.num_devices * trainer.num_nodes) if trainer else (0, 1, 1)
         )
-        if self.data.batch_size % num_local:
-            raise UserError(
-                f"data.batch_size: {self.data.batch_size} cannot be shared by {num_local} devices; use a multiple."
-            )
+        batch_size = shared(self.data.batch_size, num_devices)
         # Learning one batch by heart needs the same images each epoch.
         shuffle = not getattr(trainer, "overfit_batches", 0)
         return Loader(
             self.dataset("train"),
-            self.data.batch_size // num_local,
+            batch_size,
             shuffle,
             True,
             self.seed,

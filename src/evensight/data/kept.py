@@ -54,7 +54,7 @@ def load(folder: Path, key: str, name: str, root: Path, sealed: bool) -> Manifes
             name=name,
             root=root,
             folder=folder,
-            frame=read_parquet(folder / TABLE),
+            frame=pl.read_parquet(folder / TABLE, glob=False),
             classes=tuple(header["classes"]),
             levels={name: tuple(levels) for name, levels in header["levels"].items()},
             usual={name: tuple(levels) for name, levels in header["usual"].items()},
@@ -69,7 +69,7 @@ def load(folder: Path, key: str, name: str, root: Path, sealed: bool) -> Manifes
 def known_splits(folder: Path) -> dict[str, str]:
     """Returns the split of each pixel digest in the manifest kept last, so that images known by content keep theirs."""
     try:
-        table = read_parquet(folder / TABLE, columns=["pixel_sha256", "split"]).drop_nulls()
+        table = read_parquet(folder / TABLE, ["pixel_sha256", "split"]).cast(pl.String).drop_nulls()
     except (OSError, pl.exceptions.PolarsError):
         return {}
     return dict(table.iter_rows())

@@ -72,11 +72,11 @@ def scan(root: Path, rows: pl.DataFrame, folder: Path, max_pixels: int, progress
 
 
 def _kept(path: Path) -> dict[tuple[Any, ...], _Learned]:
-    if not path.exists():
-        return {}
     try:
-        table = read_parquet(path).select(list(_SCHEMA))
+        table = read_parquet(path, list(_SCHEMA))
     except (OSError, pl.exceptions.PolarsError):
+        table = pl.DataFrame()
+    if table.schema != _SCHEMA:
         return {}  # a broken file of ours costs a second pass, nothing else
     return {row[: len(_KEY)]: row[len(_KEY) :] for row in table.iter_rows()}
 

@@ -99,7 +99,9 @@ def _texts(values: NDArray[Any], length: int, what: str) -> list[str]:
         raise UserError(f"{what}: found {values.dtype}; allowed are whole numbers and text.")
     try:
         return [plain_text(str(value), what) for value in values.tolist()]
-    except ValueError as error:  # four bytes that stand for no character
+    except UserError:
+        raise
+    except (ValueError, SystemError) as error:  # numpy's two ways to say that four bytes stand for no character
         raise UserError(f"{what}: cannot be read as text ({error}).") from error
 
 
