@@ -226,7 +226,7 @@ def _write_models(folder: Path, served: ServedModel, contract: Contract, size: i
     # Through memory: where the disk is full, torch's own writer of files ends the process (std::terminate).
     archive = io.BytesIO()
     torch.export.save(compile_program(served, size), archive)
-    (folder / files.PROGRAM).write_bytes(archive.getbuffer())
+    (folder / files.PROGRAM).write_bytes(archive.getvalue())
 
 
 def _write_golden(folder: Path, served: ServedModel) -> None:

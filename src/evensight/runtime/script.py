@@ -61,7 +61,7 @@ def save(module: torch.jit.ScriptModule, path: Path, extra_files: Mapping[str, s
     archive = io.BytesIO()
     with quiet():
         torch.jit.save(module, archive, _extra_files=dict(extra_files or {}))
-    path.write_bytes(archive.getbuffer())
+    path.write_bytes(archive.getvalue())
 
 
 def load(path: Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
