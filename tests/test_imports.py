@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
 # Free of torch; any room but the two leaves may import them.
 TOP = {
     *("__version__", "errors", "names", "files", "config", "compose", "run", "instantiate", "progress", "logs"),
-    *("identity", "environment", "locking", "interruption", "ranks"),
+    *("identity", "environment", "locking", "interruption", "ranks", "world", "devices"),
 }
 ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from evensight.errors import UserError, unknown
 from evensight.statuses import DONE, guarded
+from evensight.world import world
 
 # OpenMP's threads spin while they wait, which is fine on an idle machine and ruinous beside other processes: the small
 # network's steps fell from 3,300 to 200 images/s on 2 busy cores, and to 600 to 1,100 with this. Read when torch loads.
@@ -26,12 +27,14 @@ class Command:
         summary: One line of help.
         options: `module:dataclass` of the arguments; None for a command that composes a configuration.
         example: What to type.
+        ranks: Whether several processes can do it together; any other command is rank 0's.
     """
 
     target: str
     summary: str
     options: str | None
     example: str
+    ranks: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -46,6 +49,7 @@ COMMANDS: dict[str, Command] = {
         "prepare the data, train, export, judge, report",
         None,
         "evensight train experiment=shapes",
+        ranks=True,
     ),
     "test": Command(
         "evensight.pipeline:test",
@@ -102,12 +106,14 @@ def _dispatch(argv: list[str]) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help(name, command))
         return DONE
+    if not command.ranks and not world().leads:
+        return DONE
     if command.options is not None:
         return int(_load(command.target)(_options(command, arguments)))
-    return _composed(command, arguments)
+    return _composed(name, command, arguments)
 
 
-def _composed(command: Command, arguments: list[str]) -> int:
+def _composed(name: str, command: Command, arguments: list[str]) -> int:
     """Runs a command that composes a configuration, once or (`--multirun`) for each job of a sweep."""
     from evensight.compose import groups, to_yaml
     from evensight.resuming import configuration
@@ -138,6 +144,12 @@ def _composed(command: Command, arguments: list[str]) -> int:
 
             print(f"saved: {save_experiment(flag.removeprefix('--save='), overrides)}")
             return DONE
+    if command.ranks:
+        from evensight.launching import launched
+
+        status = launched(config, [name, *arguments])
+        if status is not None:
+            return status
     return int(_load(command.target)(config))
 
 

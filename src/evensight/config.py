@@ -39,7 +39,7 @@ class DataConfig:
     validation_fraction: float = 0.15  # of the rows without a split
     test_fraction: float = 0.2  # of the rows without a split
     limit: int | None = None  # at most this many images of each split, a fixed sample; to try things out
-    batch_size: int = 128  # images in a training step, over all devices of one node
+    batch_size: int = 128  # images in a training step, over all devices
     eval_batch_size: int = 256  # images in an evaluation step
     num_workers: int = 2  # threads that decode and augment; 0 does it in the main thread
     cache_mb: int = 1024  # decoded images kept in memory when they all fit in this many MiB; 0 keeps none

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from evensight.world import world
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -87,7 +89,8 @@ def _received(signum: int, frame: FrameType | None) -> None:
     _State.noted = signum
     if not _State.deferred:
         raise Interrupted(signum)
-    # os.write, because a handler may run in the middle of another write to the same stream.
-    os.write(
-        sys.__stderr__.fileno() if sys.__stderr__ else 2, b"evensight: finishing the step; once more ends at once\n"
-    )
+    if world().leads:
+        # os.write, because a handler may run in the middle of another write to the same stream.
+        os.write(
+            sys.__stderr__.fileno() if sys.__stderr__ else 2, b"evensight: finishing the step; once more ends at once\n"
+        )

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evensight.world import world
+
 # Begins the note that an exception carries about where its traceback was written.
 NOTE = "traceback in "
 _UNWRITTEN = "%s can no longer be written (%s); the run goes on without it"
@@ -47,7 +49,8 @@ def logged() -> Iterator[Callable[[Path], None]]:
     propagated, logger.propagate = logger.propagate, False
     for name in (logger, others):
         name.addHandler(memory)
-    logger.addHandler(terminal)
+    if world().leads:  # the other ranks have files of their own
+        logger.addHandler(terminal)
     with warnings.catch_warnings():
         # A library's warning is for us, not for the user: it goes to run.log.
         logging.captureWarnings(True)

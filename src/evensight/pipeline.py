@@ -13,6 +13,7 @@ from evensight.files import disk_full, replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import shown
+from evensight.ranks import joined, leader_first, parted
 from evensight.resuming import entered
 from evensight.run import Run
 from evensight.statuses import DONE, FAILED, UNDECIDED
@@ -41,14 +42,18 @@ def main_job(config: Config, folder: Path | None = None) -> int:
     stated = _checked_objective(config)
     if config.resume is False:
         _checked_training(config)
-    with logged() as log_to, entered(config, folder) as run:
+    with logged() as log_to, joined(config) as rank, entered(config, folder) as run:
         if run.finished is not None:
-            return _told(run, config, run.finished)
+            return _told(run, config, run.finished) if rank.leads else DONE
         log_to(run.log_file)
-        manifest, objective = _prepared(config, stated)
+        with leader_first():
+            manifest, objective = _prepared(config, stated)
         log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
-        _begin(run, manifest, objective)
+        if rank.leads:
+            _begin(run, manifest, objective)
         result = _trained(config, run, manifest, objective)
+        if not parted():
+            return DONE
         verdict = "NOT_MEASURED"
         if config.export:
             artifact = _exported(config, run, manifest, objective, result)

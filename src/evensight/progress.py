@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from evensight.world import world
+
 # Called as progress(what, done, total) by whatever takes time; `what` names one bar.
 Progress = Callable[[str, int, int], None]
 
@@ -15,9 +17,9 @@ def silent(what: str, done: int, total: int) -> None:
 
 @contextmanager
 def shown(progress: Progress | None = None) -> Iterator[Progress]:
-    """Yields `progress`, or where it is None one bar a task on the terminal, which is removed at the end."""
-    if progress is not None:
-        yield progress
+    """Yields `progress`, or where it is None one bar a task on the terminal of rank 0, which is removed at the end."""
+    if progress is not None or not world().leads:
+        yield progress or silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn

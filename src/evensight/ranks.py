@@ -1,37 +1,337 @@
-"""The processes that train one run together: who this one is, from the environment alone."""
+"""The processes that train one run together: who this one is, and the few words they exchange.
+
+`world()` reads the environment that torchrun, srun or `launching.py` made. Within `joined()` the ranks have a process
+group and a second, small one for control on the CPU (gloo), so that agreeing on something never waits for a device.
+Outside of it, and in a process alone, every function here is the identity.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import datetime
 import os
+import signal
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from evensight.devices import on_gpu, shared
+from evensight.errors import RunError, UserError, first_line
+from evensight.interruption import Interrupted
+from evensight.lifeline import Lifeline
+from evensight.world import World, world
+
+if TYPE_CHECKING:
+    from evensight.config import Config
+
+__all__ = ["World", "agreed", "any_rank", "barrier", "gathered", "go_on_with", "joined", "leader_first", "parted"]
+__all__ += ["share_of_images", "summed", "voice", "world"]
+
+T = TypeVar("T")
+
+LAUNCHER = "EVENSIGHT_LAUNCHER"  # process id of `launching.py`, in the environment of its ranks
+LEFT = "evensight/left/"  # + rank, in the store: ended before it joined, said by the launcher
+_HERE, _LAST_WORDS = "evensight/here/", "evensight/last words/"
+# A rank may prepare data for hours while the others wait for it; one that died is noticed by the lifeline.
+_FOREVER = datetime.timedelta(days=30)
+_JOIN_SECONDS = 600.0
+_DIED = ("closed by peer", "reset by peer", "broken pipe", "gloo", "nccl", "socket", "connection", "timed out")
 
 
-@dataclass(frozen=True)
-class World:
-    """This process among the ranks of a run.
+class LostRankError(RunError):
+    """Another rank's process is gone."""
 
-    Attributes:
-        rank: Of this process, from 0; rank 0 writes the run folder.
-        local_rank: Among the processes of this machine.
-        size: Processes in all; 1 where there are no others.
+
+class PeerError(RunError):
+    """Another rank failed and has said why."""
+
+
+@dataclass
+class _Group:
+    """What a rank holds while the ranks are joined."""
+
+    here: World
+    store: Any
+    control: Any
+    lifeline: Lifeline
+
+
+class _State:
+    """Of this process."""
+
+    group: _Group | None = None
+    quiet = False  # another rank says what ended this one
+    hint = "start it again"  # how to go on
+
+
+@contextlib.contextmanager
+def joined(config: Config) -> Iterator[World]:
+    """Joins the ranks for the length of the block; in a process alone it does nothing.
+
+    It lasts until `parted`, or to the end of the block: every rank waits for all, and the process group is gone. When
+    the block raises before that, the other ranks hear of it, and `voice` tells which of them says why.
+
+    Args:
+        config: Says what they train on, and how many images there are in a step.
+
+    Raises:
+        UserError: If so many ranks cannot train this.
+        LostRankError: If the process of another rank is gone.
+        PeerError: If another rank failed, and has said why.
     """
+    here = world()
+    if here.size == 1:
+        yield here
+        return
+    shared(config.data.batch_size, here.size)
+    _end_with_launcher()
+    group = _State.group = _join(here, on_gpu(config.trainer))
+    try:
+        yield here
+        parted()
+    except BaseException as error:
+        if _State.group is None:  # what happens after the ranks have parted is rank 0's alone
+            raise
+        meaning = _meaning(error, group)
+        _leave(meaning, group)
+        if meaning is error:
+            raise
+        raise meaning from error
+    finally:
+        _State.group = None
 
-    rank: int = 0
-    local_rank: int = 0
-    size: int = 1
 
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes, prints and logs for all."""
-        return self.rank == 0
+def parted() -> bool:
+    """Waits for all ranks and ends what joins them; returns whether this one goes on with what comes after."""
+    group = _State.group
+    if group is not None:
+        barrier()
+        group.lifeline.close(0)
+        _State.group = None
+        _dist().destroy_process_group()
+    return world().leads
 
 
-def world() -> World:
-    """Returns who this process is: what torchrun or srun put into the environment, else one process alone."""
-    for rank, local_rank, size in (
-        ("RANK", "LOCAL_RANK", "WORLD_SIZE"),
-        ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"),
-    ):
-        if rank in os.environ and size in os.environ:
-            return World(int(os.environ[rank]), int(os.environ.get(local_rank, 0)), int(os.environ[size]))
-    return World()
+def agreed(value: T) -> T:
+    """Returns rank 0's value on every rank; it must pickle."""
+    group = _State.group
+    if group is None:
+        return value
+    box: list[Any] = [value]
+    _dist().broadcast_object_list(box, src=0, group=group.control)
+    return box[0]  # type: ignore[no-any-return]
+
+
+def gathered(value: T) -> list[T]:
+    """Returns every rank's value, in order of rank, on every rank."""
+    group = _State.group
+    if group is None:
+        return [value]
+    found: list[Any] = [None] * group.here.size
+    _dist().all_gather_object(found, value, group=group.control)
+    return found
+
+
+def any_rank(flag: bool) -> bool:
+    """Returns on every rank whether any of them has the flag up. One small message over the CPU, no device."""
+    group = _State.group
+    if group is None:
+        return flag
+    import torch
+
+    word = torch.tensor([int(flag)], dtype=torch.int32)
+    _dist().all_reduce(word, op=_dist().ReduceOp.MAX, group=group.control)
+    return bool(word.item())
+
+
+def summed(value: Any) -> Any:
+    """Returns the sum of a tensor over all ranks, on the CPU; exact for integers."""
+    total = value.detach().cpu().clone()
+    if _State.group is not None:
+        _dist().all_reduce(total, group=_State.group.control)
+    return total
+
+
+def share_of_images(num: Any) -> Any:
+    """Returns what a rank's mean loss is multiplied by, so that the mean over the ranks is that over all their images.
+
+    It is 1 unless some of the images are padding or could not be decoded. One number is reduced where the images are;
+    the host does not wait for a device.
+
+    Args:
+        num: Images of this rank's share of the step, a tensor of no dimension.
+
+    Returns:
+        A tensor, None in a process alone.
+    """
+    group = _State.group
+    if group is None:
+        return None
+    total = num.clone()
+    _dist().all_reduce(total)
+    return num * group.here.size / total.clamp(min=1)
+
+
+def barrier() -> None:
+    """Waits until every rank is here."""
+    if _State.group is not None:
+        _dist().barrier(group=_State.group.control)
+
+
+@contextlib.contextmanager
+def leader_first() -> Iterator[None]:
+    """Rank 0 runs the block first, and the others when it is done: they find what it made."""
+    if not world().leads:
+        barrier()
+    yield
+    if world().leads:
+        barrier()
+
+
+def go_on_with(hint: str) -> None:
+    """Sets what the sentence of a lost rank tells the user to do."""
+    _State.hint = hint
+
+
+def voice(error: BaseException | None = None) -> str | None:
+    """Returns what this process puts before the sentence that ends it, None where another rank says it.
+
+    Args:
+        error: What ended it. Before the ranks have joined, a mistake of the user's is every rank's.
+    """
+    here = world()
+    if _State.quiet:
+        return None
+    if here.leads:
+        return ""
+    if isinstance(error, LostRankError):  # rank 0 is among the lost
+        return ""
+    return None if error is None or isinstance(error, UserError | Interrupted) else f"rank {here.rank}: "
+
+
+def _join(here: World, gpu: bool) -> _Group:
+    dist = _dist()
+    if here.started_by == "srun":
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+        environment = SLURMEnvironment()  # the first host of the job, and a port that follows from its number
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = environment.main_address, str(environment.main_port)
+    if here.local_size == here.size and os.path.isdir("/sys/class/net/lo"):  # noqa: PTH112
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the machine's own name may lead anywhere
+    wait = datetime.timedelta(seconds=_JOIN_SECONDS)
+    store, rank, size = next(dist.rendezvous("env://", here.rank, here.size, timeout=wait))
+    _await_all(store, here)
+    backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+    dist.init_process_group(backend, store=dist.PrefixStore("evensight/group", store), rank=rank, world_size=size)
+    control = dist.new_group(backend="gloo", timeout=_FOREVER)
+
+    def sentence(lost: set[int]) -> str | None:
+        return _sentence(lost) if _speaks(here.rank, lost) else None
+
+    lifeline = Lifeline(here.rank, here.size, store, os.environ["MASTER_ADDR"], sentence)
+    return _Group(here, store, control, lifeline)
+
+
+def _await_all(store: Any, here: World) -> None:
+    """Waits for the others in a way that a signal can break into."""
+    store.set(f"{_HERE}{here.rank}", "")
+    missing, deadline = set(range(here.size)), time.monotonic() + _JOIN_SECONDS
+    while missing := {rank for rank in missing if not store.check([f"{_HERE}{rank}"])}:
+        gone = {rank for rank in missing if store.check([f"{LEFT}{rank}"])}
+        if gone or time.monotonic() > deadline:
+            _State.quiet = not _speaks(here.rank, gone)
+            raise LostRankError(_sentence(gone or missing))
+        time.sleep(0.05)
+
+
+def _meaning(error: BaseException, group: _Group) -> BaseException:
+    """Returns what an exception means where another rank's end may have caused it."""
+    if isinstance(error, UserError | RunError) or not isinstance(error, RuntimeError | Interrupted):
+        return error
+    text = str(error).lower()
+    died = isinstance(error, Interrupted) or any(word in text for word in _DIED)
+    if not group.lifeline.trouble(5.0 if died and isinstance(error, RuntimeError) else 0.0):
+        return error
+    if group.lifeline.lost:
+        return LostRankError(_sentence(group.lifeline.lost))
+    status = group.lifeline.status_of_others()
+    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+        return Interrupted(status - 128, _State.hint)
+    return error if isinstance(error, Interrupted) else PeerError(f"another rank failed ({first_line(error)})")
+
+
+def _leave(error: BaseException, group: _Group) -> None:
+    """Tells the other ranks how this one ends, and finds out who says why."""
+    rank, words = group.here.rank, f"{type(error).__name__}: {error}"
+    with contextlib.suppress(RuntimeError):  # the store may be gone
+        group.store.set(f"{_LAST_WORDS}{rank}", words)
+    lost = group.lifeline.lost
+    group.lifeline.close(_status(error))
+    if lost:
+        _exit_at_once_at_the_end()
+    if isinstance(error, LostRankError):
+        _State.quiet = not _speaks(rank, lost)
+    elif isinstance(error, PeerError):
+        _State.quiet = True
+    elif rank > 0:
+        _State.quiet = isinstance(error, Interrupted) or _leader_says(words, group)
+
+
+def _leader_says(words: str, group: _Group) -> bool:
+    """Returns whether rank 0 ends with the same words, waiting some seconds for them."""
+    deadline = time.monotonic() + 5.0
+    with contextlib.suppress(RuntimeError):
+        while time.monotonic() < deadline:
+            if group.store.check([f"{_LAST_WORDS}0"]):
+                return bool(group.store.get(f"{_LAST_WORDS}0").decode() == words)
+            time.sleep(0.05)
+    return False
+
+
+def _speaks(rank: int, lost: set[int]) -> bool:
+    """Returns whether this is the first rank that is left."""
+    return all(other in lost for other in range(rank))
+
+
+def _sentence(lost: set[int]) -> str:
+    names = ", ".join(str(rank) for rank in sorted(lost))
+    which = f"rank {names} was" if len(lost) == 1 else f"ranks {names} were"
+    return f"{which} lost (its process ended without a word: killed, out of memory, or its machine); {_State.hint}"
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, Interrupted):
+        return error.status
+    return 2 if isinstance(error, UserError) else 4
+
+
+def _end_with_launcher() -> None:
+    """Has the kernel send SIGTERM when the process that started this rank is killed: nobody else would end it."""
+    launcher = os.environ.get(LAUNCHER)
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if launcher is None or prctl is None:
+        return
+    prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
+    if os.getppid() != int(launcher):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _exit_at_once_at_the_end() -> None:
+    """With a rank gone, taking down a process group of NCCL may wait for it for ever; nothing of ours is left to do."""
+    import atexit
+    import sys
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(4)
+
+    atexit.register(leave)
+
+
+def _dist() -> Any:
+    import torch.distributed
+
+    return torch.distributed

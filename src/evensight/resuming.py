@@ -20,6 +20,7 @@ from evensight.files import disk_full, full_sentence
 from evensight.identity import MOST_NAMED, differences, identity
 from evensight.interruption import Interrupted
 from evensight.locking import BusyError, locked
+from evensight.ranks import agreed, go_on_with, world
 from evensight.run import Run
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,8 @@ def configuration(arguments: list[str]) -> Config:
 def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
     """Yields the run folder to work in, locked: a new one, or with `resume` one that is there.
 
-    A new run that a mistake of the user's ends before training is removed. What else ends the work (a signal, a full
-    disk) says how to go on.
+    Rank 0 makes and locks it, and tells the others. A new run that a mistake of the user's ends before training is
+    removed. What else ends the work (a signal, a full disk) says how to go on.
 
     Args:
         config: The checked configuration.
@@ -74,6 +75,9 @@ def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
         BusyError: Another process is working in the run.
         RunError: The disk is full.
     """
+    if not world().leads:
+        yield Run(agreed(Path()))
+        return
     with contextlib.ExitStack() as stack:
         found = _resumed(config, stack)
         run = found or Run.make(config, folder)
@@ -81,6 +85,8 @@ def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
             if found is None:
                 stack.enter_context(locked(run.folder))
                 run.describe(config)
+            go_on_with(run.hint)
+            agreed(run.folder)
             yield run
         except UserError:
             if found is None and not run.begun:

@@ -26,6 +26,7 @@ from evensight.environment import environment
 from evensight.errors import UserError, nearest
 from evensight.files import clear_temporaries, disk_full, write_json, write_text
 from evensight.locking import locked
+from evensight.world import world
 
 if TYPE_CHECKING:
     from evensight.objective.objective import Objective
@@ -74,8 +75,9 @@ class Run:
 
     @property
     def log_file(self) -> Path:
-        """Everything that was logged, tracebacks included."""
-        return self.folder / "run.log"
+        """Everything that this rank logged, tracebacks included."""
+        here = world()
+        return self.folder / ("run.log" if here.leads else f"run.rank{here.rank}.log")
 
     @property
     def predictions(self) -> Path:

@@ -12,6 +12,7 @@ from evensight.errors import RunError, UserError, first_line, one_line
 from evensight.files import disk_full, full_sentence
 from evensight.interruption import Interrupted, interruptible
 from evensight.logs import NOTE
+from evensight.ranks import voice
 
 DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 # From best to worst; a sweep's status is that of its worst job.
@@ -27,16 +28,16 @@ def guarded(call: Callable[[], int]) -> int:
         with interruptible():
             return call()
     except Interrupted as interrupted:
-        _say(f"{interrupted}.")
+        _say(f"{interrupted}.", interrupted)
         return interrupted.status
     except UserError as error:
-        _say(str(error))
+        _say(str(error), error)
         return WRONG
     except KeyboardInterrupt:
         _say("interrupted.")
         return INTERRUPTED
     except RunError as error:
-        _say(str(error))
+        _say(str(error), error)
         return BROKEN
     except BrokenPipeError:  # the reader of our output closed it, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,14 +45,14 @@ def guarded(call: Callable[[], int]) -> int:
     except Exception as error:
         sentence, status = _of_the_machine(error)
         if sentence:
-            _say(sentence)
+            _say(sentence, error)
             return status
         notes = [note for note in getattr(error, "__notes__", []) if note.startswith(NOTE)]
-        if not notes:  # no run had begun, so there is no log that has it
+        if not notes and voice(error) is not None:  # no run had begun, so there is no log that has it
             traceback.print_exc()
         first = (str(error).splitlines() or [""])[0]
         where = f" ({', '.join(notes)})" if notes else ""
-        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first}{where}")
+        _say(f"evensight failed, which is a fault of ours: {type(error).__name__}: {first}{where}", error)
         return BROKEN
 
 
@@ -70,5 +71,8 @@ def _of_the_machine(error: Exception) -> tuple[str, int]:
     return "", BROKEN
 
 
-def _say(sentence: str) -> None:
-    print(f"evensight: {one_line(sentence)}", file=sys.stderr)
+def _say(sentence: str, error: BaseException | None = None) -> None:
+    """Says why the command ends, unless another rank does."""
+    who = voice(error)
+    if who is not None:
+        print(f"evensight: {who}{one_line(sentence)}", file=sys.stderr)

@@ -19,6 +19,7 @@ from evensight.data.dataset import Batch, ImageDataset, plain_images
 from evensight.data.manifest import Manifest
 from evensight.files import replaced
 from evensight.objective.objective import Objective
+from evensight.ranks import leader_first
 from evensight.run import Run
 from evensight.runtime.preprocess import PreprocessSpec
 
@@ -60,8 +61,13 @@ def prepare_bank(config: Config, run: Run, manifest: Manifest, spec: PreprocessS
         cues: Whose needs are kept with the donors.
     """
     path = donors_file(run)
-    if path.is_file():
-        return DonorBank.from_state(load_file(path))
+    with leader_first():  # one rank draws, the others read what it drew
+        if not path.is_file():
+            _draw_bank(config, manifest, spec, cues, path)
+    return DonorBank.from_state(load_file(path))
+
+
+def _draw_bank(config: Config, manifest: Manifest, spec: PreprocessSpec, cues: Sequence[Cue], path: Path) -> None:
     settings = config.reliance
     dataset = _images(manifest, "train", spec, cues, config)
     usable = np.flatnonzero(dataset.usable)
@@ -73,7 +79,6 @@ def prepare_bank(config: Config, run: Run, manifest: Manifest, spec: PreprocessS
     bank = DonorBank(batch["image"].contiguous(), batch["label"], batch["index"], batch["extra"])
     with replaced(path) as temporary:
         save_file(bank.state(), temporary)
-    return bank
 
 
 def validation_sample(

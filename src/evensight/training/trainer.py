@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,17 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from evensight.config import Config, TrainerConfig
+from evensight.devices import rank_arguments
 from evensight.errors import UserError, shown
 from evensight.instantiate import check, instantiate
 from evensight.training.checkpoint import AtomicCheckpointIO
+from evensight.world import world
 
 # Keys of TrainerConfig that are not Lightning's.
 OURS = ("checkpoint_every", "compile", "seed_everything", "num_threads", "progress")
@@ -82,14 +86,16 @@ def build_trainer(config: Config, callbacks: Sequence[Callback]) -> lightning.Tr
     """
     if config.trainer.num_threads is not None:
         torch.set_num_threads(config.trainer.num_threads)
-    arguments = {
-        name: instantiate(value, config.allow_targets, f"trainer.{name}")
-        for name, value in trainer_arguments(config.trainer).items()
-    }
+    here = world()
+    stated = {**trainer_arguments(config.trainer), **rank_arguments(config.trainer, here)}
+    arguments = {name: instantiate(value, config.allow_targets, f"trainer.{name}") for name, value in stated.items()}
     plugins = arguments.pop("plugins", None) or []
     plugins = list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(AtomicCheckpointIO())
+    if here.size > 1 and here.started_by == "torchrun":
+        os.environ.setdefault("LOCAL_RANK", str(here.local_rank))
+        plugins.append(TorchElasticEnvironment())
     try:
         with quiet():
             return lightning.Trainer(callbacks=list(callbacks), plugins=plugins, **arguments)
