@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from evensight.errors import RunError, UserError, first_line
+from evensight.runtime.script import quiet
 
 OFF = "train without it: trainer.compile=false"
 # What a missing compiler raises, by name: of Inductor for the CPU and the GPU, and what Triton says in a RuntimeError.
@@ -41,7 +42,8 @@ def compile_training(network: nn.Module) -> None:
     torch.compiler.reset()
     logging.getLogger("torch.utils.cpp_extension").addFilter(_useful)
     eager: Callable[..., Any] = network._call_impl
-    compiled = torch.compile(eager, dynamic=False)
+    with quiet():  # torch 2.11 scripts a module of its own when the compiler is imported
+        compiled = torch.compile(eager, dynamic=False)
 
     def call(*arguments: Any, **options: Any) -> Any:
         if not (network.training and torch.is_grad_enabled()):
