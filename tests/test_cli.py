@@ -148,11 +148,14 @@ def test_a_sweep_on_several_devices_is_refused_with_the_fix(
         assert part in said
 
 
-def test_a_sweep_under_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_sweep_under_torchrun_is_refused_by_all_ranks_and_said_by_one(
+    rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("RANK", rank), ("WORLD_SIZE", "2"), ("LOCAL_RANK", rank)):
         monkeypatch.setenv(name, value)
     assert main(sweep("seed=1,2")) == 2
-    assert "2 ranks" in capsys.readouterr().err
+    assert ("2 ranks" in capsys.readouterr().err) == (rank == "0")
 
 
 def test_cfg_job_prints_the_whole_configuration(capsys: pytest.CaptureFixture[str]) -> None:
