@@ -91,6 +91,8 @@ def seal(manifest: Manifest) -> list[Finding]:
     images = digest_json(sorted(test.select("row_id", "label").iter_rows()))
     with locked(path.parent):
         if not path.exists():
+            for left in path.parent.glob(f".{SEAL}.*.tmp"):  # by a process that was killed
+                left.unlink(missing_ok=True)
             digests = {"content": manifest.digests.content, "test": manifest.digests.test, "images": images}
             head = {"schema_version": SCHEMA_VERSION, "name": manifest.name, "time": _now()}
             write_json(path, {**head, **digests, "num_test": len(test)})
