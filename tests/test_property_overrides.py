@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -107,7 +108,81 @@ def mutated(draw: Callable[..., Any]) -> str:
     return text
 
 
-OVERRIDES = st.one_of(mutated(), st.text(max_size=60), st.lists(PIECES, max_size=8).map("".join))
+def keys_of(kind: Any, prefix: str = "") -> list[str]:
+    """Every key of a dataclass and of those in it."""
+    found = []
+    for field in dataclasses.fields(kind):
+        value = getattr(kind, field.name)
+        found += [f"{prefix}{field.name}"]
+        found += keys_of(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else []
+    return found
+
+
+KEYS = keys_of(compose(["experiment=shapes"]))
+WORDS = st.sampled_from(
+    [
+        *(
+            "null",
+            "true",
+            "no",
+            "0",
+            "-1",
+            "1",
+            "2.5",
+            "nan",
+            "inf",
+            "-inf",
+            "1e400",
+            "10000000000000000000",
+            "''",
+            "a",
+            "???",
+        ),
+        *(
+            "${seed}",
+            "${objective}",
+            "${oc.env:HOME}",
+            "${oc.env:NO,3}",
+            "${no}",
+            "${oc.select:seed}",
+            "${hydra:job}",
+            "'a b'",
+        ),
+        *(
+            "auto",
+            "adamw",
+            "shapes",
+            "timm/resnet18",
+            "torch.nn.Linear",
+            "colour",
+            "'\u00e9'",
+            "2026-01-01",
+            "0x10",
+            "1:2",
+            "'${'",
+        ),
+    ]
+)
+VALUES = st.recursive(
+    WORDS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda parts: f"[{','.join(parts)}]"),
+        st.lists(st.tuples(st.sampled_from(["a", "_target_", "1", "null", "name", "metric"]), inner), max_size=3).map(
+            lambda pairs: f"{{{','.join(f'{key}:{value}' for key, value in pairs)}}}"
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def keyed(draw: Callable[..., Any]) -> str:
+    """A key of the schema, or one below it, with a value of any kind."""
+    key = draw(st.sampled_from(KEYS)) + draw(st.sampled_from(["", "", "", ".a", ".0", "._target_"]))
+    return f"{draw(st.sampled_from(['', '', '+', '++', '~']))}{key}={draw(VALUES)}"
+
+
+OVERRIDES = st.one_of(keyed(), keyed(), mutated(), st.text(max_size=60), st.lists(PIECES, max_size=8).map("".join))
 NAMES = st.one_of(
     st.sampled_from([*(field for field in Objective.model_fields), "colour", "metric", "scope"]), st.text()
 )

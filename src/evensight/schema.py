@@ -57,7 +57,21 @@ def build(kind: type, values: Mapping[Any, Any], prefix: str = "") -> Any:
                 OmegaConf.update(merged, name, value, merge=True)
             except (OmegaConfBaseException, ValueError, TypeError, AssertionError, RecursionError):
                 raise wrong_value(f"{prefix}{name}", value, in_words(hint)) from None
-    return kind(**{name: made[name] if name in made else _plain(merged, name, prefix) for name in names})
+    found = {name: made[name] if name in made else _plain(merged, name, prefix) for name in names}
+    for name, value in found.items():
+        if not _fits(value, hints[name]):  # OmegaConf lets a list of numbers hold a list
+            raise wrong_value(f"{prefix}{name}", value, in_words(hints[name]))
+    return kind(**found)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Returns whether what a list holds is of its type, as far as the type says one."""
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if not isinstance(value, list) or origin not in (list, Union, types.UnionType):
+        return True
+    if origin is not list:
+        return any(_fits(value, part) for part in parts if typing.get_origin(part) is list)
+    return parts[0] not in _PLURAL or all(isinstance(one, parts[0]) for one in value)
 
 
 def _plain(merged: Any, name: str, prefix: str) -> Any:
