@@ -22,14 +22,41 @@ def counts(x: ArrayLike, n: ArrayLike) -> tuple[IntArray, IntArray]:
     """Returns successes and images as int64 arrays of one shape.
 
     Raises:
-        ValueError: If a count is negative or there are more successes than images.
+        ValueError: If a count is no whole number or negative, or there are more successes than images.
     """
-    successes, images = np.broadcast_arrays(np.asarray(x, dtype=np.int64), np.asarray(n, dtype=np.int64))
+    successes, images = np.broadcast_arrays(whole(x), whole(n))
     wrong = (successes < 0) | (successes > images)
     if np.any(wrong):
         at = tuple(np.argwhere(wrong)[0])
         raise ValueError(f"counts: {successes[at]} successes of {images[at]} images; allowed: 0 <= x <= n.")
     return successes, images
+
+
+def whole(values: ArrayLike) -> IntArray:
+    """Returns counts as int64.
+
+    Raises:
+        ValueError: If one is no whole number: a part of an image would be cut off in silence.
+    """
+    given = np.asarray(values)
+    if given.dtype.kind in "iub":
+        return given.astype(np.int64, copy=False)
+    numbers = given if given.dtype.kind == "f" else np.full(1, np.nan)
+    if not np.all(np.isfinite(numbers)) or np.any(numbers != np.floor(numbers)):
+        raise ValueError(f"counts: found {str(values)[:60]}, allowed are whole numbers.")
+    return given.astype(np.int64)
+
+
+def level(a: ArrayLike) -> ArrayLike:
+    """Returns the error of one side as it is.
+
+    Raises:
+        ValueError: If it is no chance: below 0, above 1, or not a number.
+    """
+    given = np.asarray(a)
+    if given.dtype.kind not in "iuf" or not np.all((given >= 0) & (given <= 1)):
+        raise ValueError(f"a: found {str(a)[:60]}, allowed is a chance from 0 to 1.")
+    return a
 
 
 def over_distinct(compute: Callable[[IntArray, IntArray], FloatArray], x: IntArray, n: IntArray) -> FloatArray:
@@ -49,6 +76,7 @@ def over_distinct(compute: Callable[[IntArray, IntArray], FloatArray], x: IntArr
 def clopper_pearson_lower(x: ArrayLike, n: ArrayLike, a: ArrayLike) -> FloatArray:
     """Returns the exact lower bound of a rate, BetaInv(a; x, n - x + 1), 0 at x = 0 (Clopper and Pearson 1934)."""
     successes, images = counts(x, n)
+    level(a)
     if np.ndim(a) == 0:
         return over_distinct(lambda k, m: _lower(k, m, a), successes, images)
     return _lower(successes, images, a)
@@ -71,7 +99,7 @@ def wilson(x: ArrayLike, n: ArrayLike, a: float) -> tuple[FloatArray, FloatArray
     One-sided it misses up to 8 % at a = .05 (rates near 1), so it decides nothing.
     """
     successes, images = counts(x, n)
-    z2 = float(special.ndtri(a)) ** 2
+    z2 = float(special.ndtri(level(a))) ** 2
     m = np.maximum(images, 1)
     rate = successes / m
     half = np.sqrt(z2 * (rate * (1 - rate) / m + z2 / (4 * m**2)))

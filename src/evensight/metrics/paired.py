@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from evensight.metrics.intervals import level
+
 FloatArray = NDArray[np.float64]
 
 
@@ -47,7 +49,12 @@ def tango_z(b: ArrayLike, c: ArrayLike, n: ArrayLike, difference: ArrayLike, cor
 def tango_interval(
     b: ArrayLike, c: ArrayLike, n: ArrayLike, a: float, correction: float = 1.0
 ) -> tuple[FloatArray, FloatArray]:
-    """Returns both bounds of (b - c)/n, each at level `a` of one side; -1 and 1 where n = 0."""
+    """Returns both bounds of (b - c)/n, each at level `a` of one side; -1 and 1 where n = 0.
+
+    Raises:
+        ValueError: If a count is negative, b + c > n, or `a` is no chance.
+    """
+    level(a)
     first, second, images = np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in (b, c, n)))
     high = _upper(first, second, images, a, correction)
     return -_upper(second, first, images, a, correction), high
