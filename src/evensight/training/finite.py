@@ -59,43 +59,56 @@ class KeptBuffers:
     """The buffers of a module before a step, to be put back if the step turns out to be bad.
 
     A forward pass changes them before its loss is known: the running statistics of a norm, per-image state of a method.
-    Buffers are looked up by name each time, since a method may put a new tensor in the place of an old one.
+    Buffers are looked up by name each time, since a method may put a new tensor, of the same shape, in the place of an
+    old one.
 
     Args:
         module: Whose buffers are kept, all on one device.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._places: dict[torch.dtype, list[tuple[nn.Module, str]]] = {}
+        places: dict[torch.dtype, list[tuple[nn.Module, str]]] = {}
         for part in module.modules():
             for name, value in part._buffers.items():
                 if value is not None:
-                    self._places.setdefault(value.dtype, []).append((part, name))
-        self._kept: dict[torch.dtype, Tensor] = {}
+                    places.setdefault(value.dtype, []).append((part, name))
+        self._groups = [_Buffers(found) for found in places.values()]
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copies the values: one kernel for all buffers of a type."""
-        self._kept = {dtype: _flat(self._of(dtype)) for dtype in self._places}
+        for group in self._groups:
+            torch.cat(group.flat(), out=group.kept)
 
     @torch.no_grad()
     def put_back(self, flag: Tensor) -> None:
         """Where `flag` is 1 the kept values come back, where it is 0 nothing changes; three kernels a type."""
         bad = flag.bool()
-        for dtype, kept in self._kept.items():
-            buffers = self._of(dtype)
-            chosen = torch.where(bad, kept, _flat(buffers))
-            parts = torch.split_with_sizes(chosen, [buffer.numel() for buffer in buffers])
-            pieces = [part.view(buffer.shape) for part, buffer in zip(parts, buffers, strict=True)]
-            torch._foreach_copy_(buffers, pieces)
+        for group in self._groups:
+            torch.where(bad, group.kept, torch.cat(group.flat()), out=group.chosen)
+            torch._foreach_copy_(group.buffers(), group.pieces)
 
     def floating(self) -> list[Tensor]:
         """Returns the buffers that can hold a NaN."""
-        return [buffer for dtype in self._places if dtype.is_floating_point for buffer in self._of(dtype)]
+        return [buffer for group in self._groups if group.kept.is_floating_point() for buffer in group.buffers()]
 
-    def _of(self, dtype: torch.dtype) -> list[Tensor]:
-        found = [part._buffers[name] for part, name in self._places[dtype]]
-        return [buffer for buffer in found if buffer is not None]
+
+class _Buffers:
+    """Buffers of one type: where they are, and their values in a row. Views are made once, since they cost most."""
+
+    def __init__(self, places: list[tuple[nn.Module, str]]) -> None:
+        self._places = [(part._buffers, name) for part, name in places]
+        buffers = self.buffers()
+        self.kept = torch.cat(self.flat())
+        self.chosen = self.kept.clone()
+        parts = torch.split_with_sizes(self.chosen, [buffer.numel() for buffer in buffers])
+        self.pieces = [part.view(buffer.shape) for part, buffer in zip(parts, buffers, strict=True)]
+
+    def buffers(self) -> list[Tensor]:
+        return [buffer for held, name in self._places if (buffer := held[name]) is not None]
+
+    def flat(self) -> list[Tensor]:
+        return [buffer.flatten() for buffer in self.buffers()]
 
 
 class Delayed:
@@ -192,7 +205,3 @@ class Activations:
                 self.largest.append((name, largest, all_finite(list(tensors_in(inputs)))))
 
         return look
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
