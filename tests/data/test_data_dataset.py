@@ -1,11 +1,13 @@
 """If these fail, a batch holds other pixels, labels or weights than the manifest and the runtime say."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from evensight.config import AugmentConfig
 from evensight.data.dataset import ImageDataset, box_in
@@ -181,3 +183,25 @@ def test_the_cache_is_read_once_and_only_where_all_fits(prepared, tmp_path: Path
         (manifest.root / path).unlink()
     for one, before in zip((crop, square), first, strict=True):
         assert torch.equal(one.batch(0, np.arange(20))["image"], before)
+
+
+def test_an_image_that_was_changed_after_it_was_prepared_counts_nowhere(prepared) -> None:
+    manifest = prepared()
+    paths = [manifest.root / path for path in manifest.split("train")["path"]]
+    dataset = ImageDataset(manifest, "train", PreprocessSpec(16), FLIPS, 1)
+    times = paths[1].stat()
+    content = paths[2].read_bytes()
+    # Another good image, with the time of the old one.
+    Image.fromarray(np.full((16, 16, 3), 7, np.uint8)).save(paths[1])
+    os.utime(paths[1], ns=(times.st_atime_ns, times.st_mtime_ns))
+    paths[2].write_bytes(content)  # the same pixels at another time
+    assert dataset.batch(0, np.arange(4))["weight"].tolist() == [1, 0, 1, 1]
+    assert dataset.failures == {1: "changed: holds other pixels than when the data was prepared"}
+
+
+def test_a_mask_of_another_size_breaks_its_image_alone(prepared) -> None:
+    manifest = prepared(masks=True)
+    dataset = ImageDataset(manifest, "train", PreprocessSpec(16), FLIPS, 1, extra=("mask",))
+    Image.new("L", (9, 9)).save(manifest.root / manifest.split("train")["mask"][3])
+    assert dataset.batch(0, np.arange(5))["weight"].tolist() == [1, 1, 1, 0, 1]
+    assert dataset.failures[3].endswith("is [9, 9] and the image [16, 16]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from evensight import names
 from evensight.data import scan as scan_module
+from evensight.data.checks import usable_rows
 from evensight.data.prepare import prepare
 from evensight.data.readers.arrays import ArraysReader
 from evensight.data.readers.folder import FolderReader
@@ -347,3 +349,57 @@ def test_a_limit_takes_every_class_alike_and_seals_nothing(tmp_path, animals, ma
     assert sorted(manifest.frame["label"].to_list()) == ["cat"] * 4 + ["dog"] * 4
     assert done(reader, make_objective(), tmp_path)[0].frame.equals(manifest.frame)
     assert not (tmp_path / "datasets" / "animals" / "seal.json").exists()
+
+
+def test_a_file_in_the_place_of_another_with_its_size_and_time_is_seen(tmp_path, animals, make_objective):
+    reader = FolderReader(name="animals", root=str(animals))
+    path = animals / "cat" / "1.png"
+    first, _ = done(reader, make_objective(), tmp_path)
+    old = path.stat()
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] ^= 255
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[: old.st_size].ljust(old.st_size, b"\0"))  # a PNG may have bytes behind its end
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (old.st_size, old.st_mtime_ns)
+    second, _ = done(reader, make_objective(), tmp_path)
+    assert second.digests.content != first.digests.content
+
+
+def test_an_image_that_vanishes_between_listing_and_decoding(tmp_path, animals, make_objective):
+    reading = FolderReader(name="animals", root=str(animals)).read(tmp_path, None, silent)
+    rows, _ = usable_rows(reading, None)
+    (animals / "cat" / "1.png").unlink()
+    (animals / "cat" / "3.png").unlink()
+    os.mkfifo(animals / "cat" / "3.png")  # must not be waited for
+    scanned = scan_module.scan(animals, rows, tmp_path, 10**6, silent)
+    errors = dict(scanned.filter(pl.col("error").is_not_null()).select("path", "error").iter_rows())
+    assert errors == {
+        "cat/1.png": "unreadable: No such file or directory",
+        "cat/3.png": "unreadable: is a pipe or a device, not a file",
+    }
+    assert len(pl.read_parquet(tmp_path / scan_module.KEPT)) == 18  # they may be readable the next time
+
+
+@pytest.mark.parametrize(
+    "keys, sentence",
+    [
+        ({"limit": 0}, r"data\.limit: found 0"),
+        ({"max_pixels": 0}, r"data\.max_pixels: found 0"),
+        ({"test_fraction": -0.1}, r"data\.test_fraction: found -0\.1"),
+        ({"validation_fraction": float("nan")}, r"data\.validation_fraction: found nan"),
+        ({"validation_fraction": 0.6, "test_fraction": 0.5}, "0.6 and 0.5, which leave nothing to train on"),
+        ({"name": "a\nb"}, r"data\.name: 'a\\nb' cannot name a folder"),
+    ],
+)
+def test_settings_that_cannot_be_right(tmp_path, animals, make_objective, keys, sentence):
+    with pytest.raises(UserError, match=sentence):
+        done(FolderReader(**{"name": "animals", "root": str(animals), **keys}), make_objective(), tmp_path)
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_names_are_refused_before_anything_is_decoded(tmp_path, table, make_objective):
+    reader = table([("a", None, None), ("a ", None, None)] * 5)
+    with pytest.raises(UserError, match="'a ' is empty or has spaces"):
+        done(reader, make_objective(), tmp_path)
+    assert not list((tmp_path / "datasets").rglob("*.parquet"))

@@ -11,10 +11,13 @@ import polars as pl
 import pytest
 
 from evensight.data.checks import usable_rows
+from evensight.data.digests import BOX
+from evensight.data.parquet import read_parquet
 from evensight.data.readers.arrays import ArraysReader
 from evensight.data.readers.folder import FolderReader
 from evensight.data.readers.pattern import PatternReader
 from evensight.data.readers.table import TableReader
+from evensight.data.readers.table_files import read_table
 from evensight.data.reading import Reading, silent
 from evensight.data.sources import ArrayTables, array_row, as_rgb, read_path
 from evensight.errors import UserError
@@ -380,3 +383,49 @@ def test_settings_and_a_prepared_data_set_need_no_torch():
     code += "[resolve(READERS, 'data.reader', name) for name in ('folder', 'table', 'pattern', 'arrays')]\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- broken files of polars' ---
+
+
+def test_a_parquet_that_ends_its_reader_ends_nothing_else(tmp_path):
+    path = tmp_path / "t[1].parquet"
+    pl.DataFrame({"path": ["a.png"] * 9, "label": ["x"] * 9}).write_parquet(path)
+    assert read_parquet(path, ["label"]).to_dicts() == [{"label": "x"}] * 9
+    assert read_parquet(path).columns == ["path", "label"]
+    with pytest.raises(pl.exceptions.PolarsError):
+        read_parquet(path, ["box"])
+    path.write_bytes(b"PAR1" + bytes(40) + b"PAR1")
+    with pytest.raises(pl.exceptions.PolarsError):
+        read_parquet(path)
+    with pytest.raises(FileNotFoundError):
+        read_parquet(tmp_path / "none.parquet")
+
+
+@pytest.mark.parametrize("text", ["path,label\na,b\nc,d\n", 'path,label\r\n"a",b\r\n\r\nc,d', "path,label\ra,b\rc,d\r"])
+def test_quotes_blank_lines_and_ends_of_lines_change_nothing(tmp_path, text):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    rows = read_table(tmp_path / "t.csv")
+    assert rows.to_dicts() == [{"path": "a", "label": "b"}, {"path": "c", "label": "d"}]
+
+
+def test_both_ways_to_read_a_csv_agree(tmp_path):
+    lines = ["path,label,split", *(f"{n}.png,{'ab'[n % 2]},{'' if n % 3 else 'train'}" for n in range(50))]
+    (tmp_path / "plain.csv").write_text("\n".join(lines))
+    (tmp_path / "quoted.csv").write_text("\n".join([*lines[:-1], lines[-1].replace("49.png", '"49.png"')]))
+    plain, quoted = read_table(tmp_path / "plain.csv"), read_table(tmp_path / "quoted.csv")
+    assert plain.equals(quoted) and plain["split"].null_count() == 33
+
+
+# --- boxes ---
+
+
+def test_boxes_that_cannot_be_are_unknown(tmp_path, write_png):
+    boxes = [(0, 0, 2, 2), (0, 0, float("nan"), 2), (0, 0, float("inf"), 2), (2, 0, 2, 2), (0, 0, 1, None), (None,) * 4]
+    rows = []
+    for number, box in enumerate(boxes):
+        write_png(tmp_path / f"{number}.png", number)
+        rows.append({"path": f"{number}.png", "label": "x", **dict(zip(BOX, box, strict=True))})
+    usable, findings = usable_rows(Reading(rows=pl.DataFrame(rows), root=tmp_path), None)
+    assert usable.select(BOX).rows() == [(0.0, 0.0, 2.0, 2.0)] + [(None,) * 4] * 5
+    assert codes(findings) == {"unusable_box": 4}

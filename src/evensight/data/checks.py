@@ -5,6 +5,7 @@ A row that cannot be used is set aside, counted and named in a finding.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,13 +13,38 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
+from evensight.config import DataConfig
 from evensight.data.digests import BOX
 from evensight.data.findings import NUM_EXAMPLES, Finding, found
 from evensight.data.places import Places, Stamp
 from evensight.data.reading import SPLIT_NAMES, Reading
-from evensight.errors import UserError, nearest, shown
+from evensight.errors import UserError, nearest, shown, wrong_value
 
 Checked = tuple[pl.DataFrame, list[Finding]]
+
+
+def check_settings(data: DataConfig) -> None:
+    """Checks the settings that every reader has.
+
+    Raises:
+        UserError: One of them cannot be right.
+    """
+    for key, value in vars(data).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise wrong_value(f"data.{key}", value, "a finite number")
+    for key in ("validation_fraction", "test_fraction"):
+        value = getattr(data, key)
+        if not 0.0 <= value < 1.0:
+            raise wrong_value(f"data.{key}", value, "a share from 0 up to 1, less than 1")
+    if data.validation_fraction + data.test_fraction >= 1.0:
+        raise UserError(
+            f"data.validation_fraction, data.test_fraction: found {data.validation_fraction} and "
+            f"{data.test_fraction}, which leave nothing to train on; together they must be below 1."
+        )
+    for key in ("limit", "max_pixels"):
+        value = getattr(data, key)
+        if value is not None and value < 1:
+            raise wrong_value(f"data.{key}", value, "a whole number from 1")
 
 
 def usable_rows(reading: Reading, classes: Sequence[str] | None) -> Checked:

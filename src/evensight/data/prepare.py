@@ -11,9 +11,8 @@ from pathlib import Path
 import polars as pl
 from omegaconf import MISSING
 
-from evensight.config import DataConfig
 from evensight.data import kept
-from evensight.data.checks import usable_rows
+from evensight.data.checks import check_settings, usable_rows
 from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
 from evensight.data.findings import Finding, found, log_findings
 from evensight.data.manifest import Manifest, indices
@@ -22,7 +21,7 @@ from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
 from evensight.data.splits import Fractions, place
-from evensight.errors import UserError, nearest, wrong_value
+from evensight.errors import UserError, nearest
 from evensight.files import clear_temporaries
 from evensight.objective.conflicting import usual_levels
 from evensight.objective.objective import FROM_DATA, Objective
@@ -54,9 +53,9 @@ def prepare(
         UserError: A setting or a file is wrong, the data has no image of a class or no column of an attribute of the
             objective, or a split that training needs is empty.
     """
+    check_settings(data)
     folder = recipe_folder(data, datasets_dir)
     classes = None if objective.classes == FROM_DATA else objective.class_names
-    check_settings(data)
     with locked(folder), shown(progress) as show:
         clear_temporaries(folder)
         reading = data.read(folder, classes, show)
@@ -91,27 +90,6 @@ def recipe_folder(data: Reader, datasets_dir: Path) -> Path:
     if not data.name.isprintable() or not data.name or data.name.startswith(".") or "/" in data.name:
         raise UserError(f"data.name: {data.name!r} cannot name a folder; use letters, digits, - and _.")
     return Path(datasets_dir).absolute() / data.name / recipe_digest(data)[:_FOLDER_LENGTH]
-
-
-def check_settings(data: DataConfig) -> None:
-    """Checks the settings that every reader has.
-
-    Raises:
-        UserError: One of them cannot be right.
-    """
-    for key in ("validation_fraction", "test_fraction"):
-        value = getattr(data, key)
-        if not 0.0 <= value < 1.0:
-            raise wrong_value(f"data.{key}", value, "a share from 0 up to 1, less than 1")
-    if data.validation_fraction + data.test_fraction >= 1.0:
-        raise UserError(
-            f"data.validation_fraction, data.test_fraction: found {data.validation_fraction} and "
-            f"{data.test_fraction}, which leave nothing to train on; together they must be below 1."
-        )
-    for key in ("limit", "max_pixels"):
-        value = getattr(data, key)
-        if value is not None and value < 1:
-            raise wrong_value(f"data.{key}", value, "a whole number from 1")
 
 
 def _limited(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
