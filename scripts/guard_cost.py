@@ -27,7 +27,7 @@ from evensight.training.classifier import Classifier
 from evensight.training.methods.base import DataFacts
 from evensight.training.trainer import quiet
 
-NUM_CLASSES, WARMUP, STEPS = 8, 10, 60
+NUM_CLASSES, WARMUP, STEPS = 8, 10, 110
 
 
 class Clock(Callback):
@@ -78,7 +78,7 @@ def step_seconds(overrides: list[str], guarded: bool) -> float:
     return clock.median
 
 
-def main(rounds: int = 10, *overrides: str) -> None:
+def main(rounds: int = 15, *overrides: str) -> None:
     """Prints a line an optimizer."""
     warnings.simplefilter("ignore")  # no validation loop, few workers: meant
     torch.manual_seed(0)
