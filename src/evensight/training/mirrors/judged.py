@@ -25,6 +25,7 @@ MAX_ROWS = 10_000  # where W&B's own tables end
 MAX_PICTURES = 48  # a stage: mistakes first, then transplants
 MAX_SIDE = 128  # pixels of a picture; a transplant shows three beside each other
 MAX_BYTES = 8_000_000  # a stage in an offline run folder
+MAX_EPOCH_BYTES = 50_000  # the figures of an epoch of 100 classes and 20 groups
 
 Row = list[Any]
 Ints = NDArray[np.int64]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -55,5 +54,7 @@ def require() -> None:
     Raises:
         UserError: If it is missing.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UserError(MISSING)
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise UserError(MISSING) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 from evensight.config import WandbLogger
 from evensight.errors import first_line
-from evensight.records.artifact import Artifact
+from evensight.records.artifact import SUMS, Artifact
 from evensight.run import Run
 from evensight.training.mirrors.base import Session
 from evensight.training.mirrors.judged import Judged, figures, judged, strip
@@ -64,6 +64,8 @@ class WeightsAndBiases(Session):
         self._patience = _Process.patience.setdefault(run.folder, Patience(settings.timeout))
 
     def _begin(self) -> None:
+        import wandb
+
         if _Process.ended:
             raise RuntimeError("W&B hung before in this process")
         if "id" not in self._kept:
@@ -79,6 +81,7 @@ class WeightsAndBiases(Session):
                 if self._patience.left == 0.0:
                     raise
                 self._go_offline(first_line(error).rstrip(". "))
+                self._patience.call(wandb.teardown)  # what failed still holds the id
                 mode = "offline"
         return self._connect(mode, max(1.0, self._patience.left))
 
@@ -86,13 +89,15 @@ class WeightsAndBiases(Session):
         self._logged({**figures, "epoch": epoch, "step": step}, epoch)
 
     def _summary(self, values: Mapping[str, Any]) -> None:
-        self._patience.call(lambda: self._session.summary.update(dict(values)))
+        # All of it in each session: the summary of the one that is handed over last stands.
+        self._keep(summary={**self._kept.get("summary", {}), **values})
+        self._patience.call(lambda: self._session.summary.update(self._kept["summary"]))
 
     def _verdicts(self) -> None:
         stages = judged(self.run)
         for stage in stages:
             self._stage(stage)
-        if stages and self.run.artifact.is_dir():
+        if stages and (self.run.artifact / SUMS).is_file():
             verdicts = {stage.stage: stage.verdict["verdict"] for stage in stages}
             self._patience.call(lambda: self._artifact(Artifact.open(self.run.artifact), verdicts))
 
@@ -102,19 +107,15 @@ class WeightsAndBiases(Session):
             self._patience.call(lambda: session.finish(exit_code=exit_code))
 
     def _let_go(self) -> None:
-        """Ends W&B's own process where it hung: its hook at the exit of ours would wait for it without a limit."""
-        if self._patience.left > 0.0:
-            with contextlib.suppress(Exception):
-                self._close(1)
-        if self._patience.left > 0.0:
-            return
-        _Process.ended = True
-        import wandb
-
-        with contextlib.suppress(Exception):
-            connection: Any = wandb.setup()._connection
-            connection._cleanup()
-            connection._proc._process.kill()
+        """Ends W&B's own process where it hung or died: its hook at the exit of ours would wait, or complain."""
+        try:
+            self._close(1)
+            hung = self._patience.left == 0.0
+        except Exception:
+            hung = True
+        if hung:
+            _Process.ended = True
+            _end_service()
 
     def _mode(self) -> Any:
         """Returns online only where there is a key: without one W&B would ask for it."""
@@ -154,22 +155,22 @@ class WeightsAndBiases(Session):
                 settings=settings,
             )
         )
+        for handler in logging.getLogger("wandb").handlers:
+            # Else logging prints a traceback for each line of W&B's own log that a full disk has no room for.
+            handler.handleError = lambda record: None  # type: ignore[method-assign]
         self._patience.call(lambda: self._session.define_metric("*", step_metric="epoch"))
 
     def _logged(self, row: Mapping[str, Any], step: int) -> None:
-        """Logs a row and waits until W&B's file has grown by it."""
+        """Logs a row and waits until it is in W&B's file."""
 
         def call() -> None:
-            folder = Path(self._session.dir).parent if self._session.dir else None
-            files = list(folder.glob("*.wandb")) if folder is not None else []
-            sizes = [file.stat().st_size for file in files]
+            files = list(Path(self._session.dir).parent.glob("*.wandb"))
+            size = sum(file.stat().st_size for file in files)
             with _staged_in(self.run.folder / "wandb"):
-                self._session.log(dict(row), step=step)
-            end = time.monotonic() + _WRITTEN_WITHIN
-            while files and sizes == [file.stat().st_size for file in files]:
-                if time.monotonic() > end:
-                    raise OSError(f"{files[0]} does not grow; its disk may be full")
-                time.sleep(_FLUSH_EVERY)
+                # With a step of ours W&B would wait for the next one before it writes this one.
+                self._session.log(dict(row), step=step, commit=True)
+            for file in files:
+                _wait_for(file, size + sum(map(len, row)))
 
         self._patience.call(call)
 
@@ -209,6 +210,30 @@ class WeightsAndBiases(Session):
                 found.add_file(str(path), name=str(name), policy="immutable", skip_cache=True)
         with _staged_in(self.run.folder / "wandb"):
             self._session.log_artifact(found, aliases=["latest", artifact.identity[:12]])
+
+
+def _wait_for(file: Path, size: int) -> None:
+    """Returns when a file has at least `size` bytes and no more are coming.
+
+    Raises:
+        OSError: If that does not happen.
+    """
+    end, before = time.monotonic() + _WRITTEN_WITHIN, -1
+    while (now := file.stat().st_size) < size or now != before:
+        if time.monotonic() > end:
+            raise OSError(f"{file} does not grow; its disk may be full, or W&B ended")
+        before = now
+        time.sleep(10 * _FLUSH_EVERY)
+
+
+def _end_service() -> None:
+    """Kills the process that W&B's library talks to, and takes away the library's hook that waits for it."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        connection: Any = wandb.setup()._connection
+        connection._cleanup()
+        connection._proc._process.kill()
 
 
 def _has_key() -> bool:
