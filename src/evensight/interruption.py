@@ -39,6 +39,7 @@ class _State:
     """What the handlers of this process go by."""
 
     installed = False
+    ending = False  # nothing is left to be interrupted
     deferred = 0  # blocks that want to be asked rather than broken into
     noted: int | None = None  # the signal that came first
 
@@ -60,8 +61,20 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         for signum, handler in before.items():
-            signal.signal(signum, handler)
+            if not _State.ending:
+                signal.signal(signum, handler)
         _State.installed, _State.noted = False, None
+
+
+def ignored() -> None:
+    """Ignores SIGTERM and SIGINT from now on: the process is ending by itself, and is to say why.
+
+    Who started several processes ends them all by a signal when one has ended, as torchrun does.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _State.ending = True
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

@@ -124,10 +124,10 @@ class Lifeline:
         threading.Event().wait(PATIENCE)
         if self._closing:
             return
-        sentence = self._sentence(self.lost)
+        sentence = self._sentence(self.lost) if self.lost else None
         if sentence is not None:
             print(f"evensight: {sentence}", file=sys.stderr, flush=True)
-        os._exit(_BROKEN)
+        os._exit(_BROKEN if self.lost else self.status_of_others())
 
 
 def _connected(rank: int, store: Any, host: str) -> socket.socket:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from evensight.devices import on_gpu, shared
 from evensight.errors import RunError, UserError, first_line
-from evensight.interruption import Interrupted
+from evensight.interruption import Interrupted, ignored
 from evensight.lifeline import Lifeline
 from evensight.world import World, world
 
@@ -37,6 +37,7 @@ _HERE, _LAST_WORDS = "evensight/here/", "evensight/last words/"
 # A rank may prepare data for hours while the others wait for it; one that died is noticed by the lifeline.
 _FOREVER = datetime.timedelta(days=30)
 _JOIN_SECONDS = 600.0
+_TO_SPEAK = 2.0  # seconds for rank 0, where the others end for the same reason and nothing joins them yet
 _DIED = ("closed by peer", "reset by peer", "broken pipe", "gloo", "nccl", "socket", "connection", "timed out")
 
 
@@ -56,13 +57,14 @@ class _Group:
     store: Any
     control: Any
     lifeline: Lifeline
+    gpu: bool
 
 
 class _State:
     """Of this process."""
 
     group: _Group | None = None
-    quiet = False  # another rank says what ended this one
+    quiet: bool | None = None  # whether another rank says what ended this one; None: they have not spoken of it
     hint = "start it again"  # how to go on
 
 
@@ -95,6 +97,8 @@ def joined(config: Config) -> Iterator[World]:
         if _State.group is None:  # what happens after the ranks have parted is rank 0's alone
             raise
         meaning = _meaning(error, group)
+        if not isinstance(meaning, Interrupted):
+            ignored()
         _leave(meaning, group)
         if meaning is error:
             raise
@@ -204,11 +208,13 @@ def voice(error: BaseException | None = None) -> str | None:
     here = world()
     if _State.quiet:
         return None
-    if here.leads:
+    if here.leads or isinstance(error, LostRankError):  # rank 0 is among the lost
         return ""
-    if isinstance(error, LostRankError):  # rank 0 is among the lost
-        return ""
-    return None if error is None or isinstance(error, UserError | Interrupted) else f"rank {here.rank}: "
+    if _State.quiet is False or not isinstance(error, UserError | Interrupted | None):
+        return f"rank {here.rank}: "
+    if LAUNCHER not in os.environ:
+        time.sleep(_TO_SPEAK)  # torchrun ends rank 0 as soon as this one has ended
+    return None
 
 
 def _join(here: World, gpu: bool) -> _Group:
@@ -231,7 +237,7 @@ def _join(here: World, gpu: bool) -> _Group:
         return _sentence(lost) if _speaks(here.rank, lost) else None
 
     lifeline = Lifeline(here.rank, here.size, store, os.environ["MASTER_ADDR"], sentence)
-    return _Group(here, store, control, lifeline)
+    return _Group(here, store, control, lifeline, gpu)
 
 
 def _await_all(store: Any, here: World) -> None:
@@ -252,7 +258,7 @@ def _meaning(error: BaseException, group: _Group) -> BaseException:
         return error
     text = str(error).lower()
     died = isinstance(error, Interrupted) or any(word in text for word in _DIED)
-    if not group.lifeline.trouble(5.0 if died and isinstance(error, RuntimeError) else 0.0):
+    if not _trouble(group, 5.0 if died and isinstance(error, RuntimeError) else 0.0):
         return error
     if group.lifeline.lost:
         return LostRankError(_sentence(group.lifeline.lost))
@@ -260,6 +266,13 @@ def _meaning(error: BaseException, group: _Group) -> BaseException:
     if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
         return Interrupted(status - 128, _State.hint)
     return error if isinstance(error, Interrupted) else PeerError(f"another rank failed ({first_line(error)})")
+
+
+def _trouble(group: _Group, seconds: float) -> bool:
+    try:
+        return group.lifeline.trouble(seconds)
+    except Interrupted:  # who started the ranks ends those that are left
+        return group.lifeline.trouble(1.0)
 
 
 def _leave(error: BaseException, group: _Group) -> None:
@@ -271,6 +284,9 @@ def _leave(error: BaseException, group: _Group) -> None:
     group.lifeline.close(_status(error))
     if lost:
         _exit_at_once_at_the_end()
+    else:  # the others notice at once, not when this process is gone
+        with contextlib.suppress(RuntimeError):
+            _dist().destroy_process_group(group.control if group.gpu else None)
     if isinstance(error, LostRankError):
         _State.quiet = not _speaks(rank, lost)
     elif isinstance(error, PeerError):

@@ -76,7 +76,9 @@ def entered(config: Config, folder: Path | None = None) -> Iterator[Run]:
         RunError: The disk is full.
     """
     if not world().leads:
-        yield Run(agreed(Path()))
+        run = Run(agreed(Path()))
+        go_on_with(run.hint)
+        yield run
         return
     with contextlib.ExitStack() as stack:
         found = _resumed(config, stack)
