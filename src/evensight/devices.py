@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from evensight.config import TrainerConfig
-from evensight.errors import UserError
+from evensight.errors import UserError, wrong_value
 from evensight.world import World
+
+# Two ranks on one core are a test; a hundred end a machine.
+_MOST_PER_CORE = 4
 
 
 def num_ranks(trainer: TrainerConfig) -> int:
@@ -32,6 +36,19 @@ def on_gpu(trainer: TrainerConfig) -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def check_count(trainer: TrainerConfig, count: int) -> None:
+    """Raises UserError if this machine has fewer GPUs, or so few cores that as many processes would end it."""
+    if on_gpu(trainer):
+        import torch
+
+        most, why = torch.cuda.device_count(), "the GPUs of this machine"
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        most, why = _MOST_PER_CORE * cores, f"{_MOST_PER_CORE} processes for each core of this machine"
+    if count > most:
+        raise wrong_value("trainer.devices", trainer.devices, f"at most {most} ({why})")
 
 
 def shared(batch_size: int, size: int) -> int:

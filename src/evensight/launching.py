@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evensight.config import Config
-from evensight.devices import num_ranks, shared
+from evensight.devices import check_count, num_ranks, shared
 from evensight.errors import RunError, UserError
 from evensight.interruption import Interrupted
 from evensight.ranks import LAUNCHER, LEFT
@@ -52,6 +52,7 @@ def launched(config: Config, arguments: Sequence[str]) -> int | None:
     count = num_ranks(trainer)
     if count == 1:
         return None
+    check_count(trainer, count)
     shared(config.data.batch_size, count)
     return _supervised(count, arguments)
 

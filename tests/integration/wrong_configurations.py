@@ -114,6 +114,7 @@ VALUES = {
     "nonsense for a precision": train("trainer.precision=17").says("trainer.precision", "found 17", "bf16-mixed"),
     "an unknown accelerator": train("trainer.accelerator=quantum").says("trainer.accelerator", "'quantum'", "cpu"),
     "no device": train("trainer.devices=0").says("trainer.devices", "found 0"),
+    "more devices than a machine has": train("trainer.devices=999").says("trainer.devices", "found 999", "at most"),
     "an unknown strategy": train("trainer.strategy=nothing").says("trainer.strategy", "'nothing'"),
     "a share of the batches above one": train("trainer.limit_train_batches=1.5").says("limit_train_batches", "1.5"),
     "a crop larger than the image": train("augment.crop_scale=[2,3]").says(

@@ -115,10 +115,10 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
+        told = re.search(r"GLOBAL (\S+)", str(error))
         raise UserError(
             f"model.checkpoint_path: {path} is a pickle of more than tensors and plain values"
-            f"{f' ({named[1]})' if named else ''}, which could run code and is refused; save the state_dict alone, "
+            f"{f' ({told[1]})' if told else ''}, which could run code and is refused; save the state_dict alone, "
             "as .safetensors or with torch.save."
         ) from error
     except Exception as error:  # zip and safetensors each raise their own kinds
