@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 from training_places import Fitted, Workplace
 
 from evensight.cues.reliance import Outcome
+from evensight.files import append_line
 from evensight.training.callbacks.bias_monitor import BiasMonitor
-from evensight.training.callbacks.metrics_file import append_line, as_csv, cut_back, read_lines
+from evensight.training.callbacks.metrics_file import as_csv, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress, epoch_line
 from evensight.training.callbacks.reliance_monitor import reliance_figures
 
@@ -107,21 +108,22 @@ def test_reliance_is_the_largest_over_operators_with_its_interval() -> None:
         n, none = torch.arange(100), torch.zeros(100, dtype=torch.int64)
         return Outcome(n < moved, (n >= 50) & (n < 50 + placebo), none, none, none)
 
-    record = reliance_figures("colour", {"hue": outcome(30, 2), "luma": outcome(10, 1)}, 0.95)
+    record = reliance_figures("colour", {"hue": outcome(30, 2).paired(), "luma": outcome(10, 1).paired()}, 0.95)
     assert record.metrics["val/reliance/colour/hue"] == pytest.approx(0.28)
     assert record.metrics["val/reliance/colour"] == pytest.approx(0.28)
     low, high, n = record.intervals["val/reliance/colour"]
     assert (low < 0.28 < high, n) == (True, 100)
     assert record.intervals["val/reliance/colour/luma"][0] < 0.09
     empty = torch.zeros(0, dtype=torch.bool)
-    assert reliance_figures("colour", {"hue": Outcome(empty, empty, empty, empty, empty)}, 0.95).metrics == {}
+    assert reliance_figures("colour", {"hue": Outcome(empty, empty, empty, empty, empty).paired()}, 0.95).metrics == {}
 
 
 def test_lines_are_cut_back_and_a_torn_one_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert read_lines(path) == []
     for epoch in range(3):
-        append_line(path, {"epoch": epoch, "step": epoch, "seconds": 1.0, "metrics": {"a": epoch, "é": None}})
+        line = {"epoch": epoch, "step": epoch, "seconds": 1.0, "metrics": {"a": epoch, "é": None}}
+        append_line(path, json.dumps(line, ensure_ascii=False))
     with path.open("a", encoding="utf-8") as file:
         file.write('{"epoch": 3, "met')
     assert [line["epoch"] for line in read_lines(path)] == [0, 1, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -18,6 +19,7 @@ from training_places import Fitted, Workplace
 from evensight.cues.reliance import DonorBank
 from evensight.data.dataset import ImageDataset
 from evensight.errors import RunError, UserError
+from evensight.interruption import Interrupted
 from evensight.training import train as room
 from evensight.training.callbacks.ema import newest_share
 from evensight.training.callbacks.metrics_file import read_lines
@@ -188,16 +190,20 @@ def test_an_interrupt_is_passed_on_and_the_checkpoints_stay(place: Workplace, mo
     class PressKey(Callback):
         def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
             if trainer.current_epoch == 1:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(room, "user_callbacks", lambda config: [PressKey()])
     config = place.config("reliance.cues=[]")
     run = room.Run.create(config)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match=r"SIGINT\); go on with: evensight train run="):
         room.train(config, run, place.manifest, place.objective)
     assert signal.getsignal(signal.SIGINT) is before
-    assert read_checkpoint(run.checkpoints / "last.ckpt")["epoch"] == 0
+    assert read_checkpoint(run.checkpoints / "last.ckpt")["position"] == {
+        "epochs": 1,
+        "batches": 1,
+        "validation": False,
+    }
 
 
 @pytest.mark.parametrize(

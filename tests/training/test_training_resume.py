@@ -1,106 +1,302 @@
-"""A run that stopped after an epoch and went on gives the weights of one that did not stop, to the bit."""
+"""A run that was ended anywhere and went on gives the weights and figures of one that was not, to the bit."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from interruptions import Kept, KilledError, Moment, assert_same, end, found_by, go_on, lines_without_times, states
 from training_places import Workplace
 
-from evensight.config import Config
+from evensight.data.manifest import Manifest
+from evensight.errors import UserError
+from evensight.objective.objective import Objective
 from evensight.run import Run
 from evensight.training import train as room
-from evensight.training.checkpoint import read_checkpoint
+from evensight.training.callbacks.best_checkpoint import BestCheckpoint
+from evensight.training.callbacks.last_checkpoint import LastCheckpoint
+from evensight.training.checkpoint import read_checkpoint, write_checkpoint
 
-# Everything that has a state or draws: dropout, the average, momentum, a norm, accumulation over epochs of 4 batches.
-OVERRIDES = ("trainer.max_epochs=3", "model.drop_rate=0.3", "ema.enabled=true", "trainer.accumulate_grad_batches=2")
+# Five batches an epoch. Everything that has a state or draws is in BASE: dropout, a norm, momentum, the average, a
+# warm-up, label smoothing, and accumulation whose last window is shorter (2 + 2 + 1).
+BASE = (
+    *("data.batch_size=48", "trainer.max_epochs=3", "trainer.checkpoint_every.steps=1"),
+    *("model.drop_rate=0.3", "ema.enabled=true", "method.label_smoothing=0.1", "schedule.warmup_fraction=0.3"),
+    *("trainer.accumulate_grad_batches=2", "augment=dihedral", "data.eval_batch_size=64", "trainer.progress=false"),
+)
+PLAIN = (*BASE, "reliance.cues=[]", "trainer.accumulate_grad_batches=1", "trainer.max_epochs=2")
+STOPPING = (
+    *("callbacks=early_stopping", "callbacks.early_stopping.patience=2"),
+    "callbacks.early_stopping.min_delta=10",  # no epoch is so much better
+)
+STEPS, VALIDATION, EPOCH = "on_train_batch_end", "on_validation_batch_end", "on_train_epoch_end"
+
+CASES: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
+    "everything": (
+        (*BASE, "reliance.every_n_epochs=2"),
+        [Moment(STEPS, n) for n in (2, 3, 5, 6, 9, 15)] + [Moment(VALIDATION, n) for n in (1, 4, 7)],
+    ),
+    "checkpoints now and then": ((*BASE, "trainer.checkpoint_every.steps=4"), [Moment(STEPS, n) for n in (5, 9, 14)]),
+    "validation within the epoch": (
+        # After batches 2 and 4: the epoch ends with the figures of its second validation.
+        (*PLAIN, "trainer.val_check_interval=2"),
+        [Moment(STEPS, n) for n in (3, 5, 7, 10)] + [Moment(VALIDATION, n) for n in (1, 6)] + [Moment(EPOCH, 1)],
+    ),
+    "validation within an optimizer step": (
+        (*PLAIN, "trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2", *STOPPING),
+        [Moment(STEPS, n) for n in (3, 4, 5, 8)] + [Moment(VALIDATION, 2)],
+    ),
+    "validation every second epoch": (
+        (*PLAIN, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3"),
+        [Moment(STEPS, n) for n in (4, 8, 12)] + [Moment(VALIDATION, 3)],
+    ),
+    "early stopping": (
+        (*PLAIN, *STOPPING, "trainer.max_epochs=6"),
+        [Moment(STEPS, n) for n in (2, 8, 15)] + [Moment(VALIDATION, 9), Moment(EPOCH, 2), Moment(EPOCH, 3)],
+    ),
+    "early stopping held up": (
+        (*PLAIN, *STOPPING, "callbacks.early_stopping.patience=1", "trainer.max_epochs=6", "trainer.min_epochs=4"),
+        [Moment(STEPS, n) for n in (8, 13, 18)] + [Moment(VALIDATION, 11)],
+    ),
+    "a number of steps": (
+        # The last epoch ends within, after its second step of three.
+        (*PLAIN, "trainer.max_epochs=-1", "trainer.max_steps=8", "trainer.accumulate_grad_batches=2"),
+        [Moment(STEPS, n) for n in (4, 5, 6, 14)] + [Moment(VALIDATION, n) for n in (1, 5)] + [Moment(EPOCH, 1)],
+    ),
+    "part of the batches": ((*PLAIN, "trainer.limit_train_batches=3"), [Moment(STEPS, n) for n in (1, 3, 4, 6)]),
+    "the same batches": (
+        (*PLAIN, "trainer.overfit_batches=2", "trainer.max_epochs=3"),
+        [Moment(STEPS, n) for n in (2, 3, 5)],
+    ),
+    "sgd that is clipped": (
+        (*PLAIN, "optimizer=sgd", "trainer.gradient_clip_val=0.1", "trainer.reload_dataloaders_every_n_epochs=1"),
+        [Moment(STEPS, n) for n in (4, 7)],
+    ),
+}
 
 
-class KilledError(RuntimeError):
-    pass
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, data: tuple[Manifest, Objective]) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("whole"), *data)
 
 
-class KillAfter(Callback):
-    """Ends a run inside an epoch, as a crash would."""
+@pytest.fixture(scope="module")
+def whole(shared: Workplace) -> Kept:
+    """Returns the run of some overrides that was not ended, fitted once."""
+    kept: dict[tuple[str, ...], Run] = {}
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def fit(*overrides: str) -> Run:
+        if overrides not in kept:
+            kept[overrides] = shared.fit(*overrides).run
+        return kept[overrides]
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.current_epoch == self.epoch and batch_idx == 1:
+    return fit
+
+
+@pytest.mark.parametrize(("case", "moment"), [(case, one) for case, (_, moments) in CASES.items() for one in moments])
+def test_a_fit_killed_anywhere_goes_on_to_the_bit(case: str, moment: Moment, place: Workplace, whole: Kept) -> None:
+    overrides = CASES[case][0]
+    ended = end(place, moment, *overrides)
+    assert isinstance(ended.error, KilledError)
+    go_on(place, ended)
+    assert_same(whole(*overrides), ended.run)
+
+
+@pytest.mark.parametrize("workers", [(0, 4), (4, 1), (1, 0)])
+def test_the_number_of_workers_may_change(workers: tuple[int, int], place: Workplace, whole: Kept) -> None:
+    """The loader has drawn batches ahead when the fit is killed; they are not consumed."""
+    before, after = workers
+    ended = end(place, Moment(STEPS, 8), *PLAIN, f"data.num_workers={before}")
+    assert found_by(ended.run) == {"epochs": 1, "batches": 2, "validation": False}
+    go_on(place, ended, f"data.num_workers={after}")
+    assert_same(whole(*PLAIN), ended.run)
+
+
+def test_a_fit_killed_again_and_again_comes_to_the_same(place: Workplace, whole: Kept) -> None:
+    ended = end(place, Moment(STEPS, 2), *PLAIN)
+    for _ in range(6):
+        ended = end(place, Moment(STEPS, 2), run=ended.run, config=ended.config)
+    go_on(place, ended)
+    assert_same(whole(*PLAIN), ended.run)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_killed_between_best_and_last(epoch: int, place: Workplace, whole: Kept, monkeypatch: Any) -> None:
+    """The epoch whose figures are in `metrics.jsonl` and whose weights are in `best.ckpt` is validated again."""
+    calls = []
+
+    def killed(self: LastCheckpoint, *_: Any) -> None:
+        calls.append(1)
+        if len(calls) == epoch:
             raise KilledError
+        write(self, *_)
 
-
-def tensors(value: Any) -> dict[str, torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return {"": value}
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
-    return {f"{name}.{rest}": found for name, part in parts for rest, found in tensors(part).items()}
-
-
-def lines_without_times(run: Run) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in run.metrics_file.read_text(encoding="utf-8").splitlines()]
-    for line in lines:
-        del line["seconds"], line["metrics"]["train/images_per_second"]
-    return lines
-
-
-def resumed(place: Workplace, monkeypatch: pytest.MonkeyPatch, killed_in: int, *overrides: str) -> Run:
-    """Returns a run that was killed inside an epoch and then resumed."""
-    config = place.config(*overrides)
-    run = Run.create(config)
-    build = room.user_callbacks
-
-    def with_killer(config: Config) -> list[Callback]:
-        return [*build(config), KillAfter(killed_in)]
-
+    write = LastCheckpoint.on_train_epoch_end
     with monkeypatch.context() as patch:
-        patch.setattr(room, "user_callbacks", with_killer)
-        with pytest.raises(KilledError):
-            room.train(config, run, place.manifest, place.objective)
-    # The crash left a line that the checkpoint does not know of.
-    with run.metrics_file.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"epoch": killed_in, "step": 0, "seconds": 0.0, "metrics": {}}) + "\n")
-    again = dataclasses.replace(config, resume=True, run=str(run.folder))
-    room.train(again, run, place.manifest, place.objective)
-    return run
+        patch.setattr(LastCheckpoint, "on_train_epoch_end", killed)
+        ended = end(place, Moment(EPOCH, 99), *PLAIN)
+    assert len(lines_without_times(ended.run)) == epoch
+    assert found_by(ended.run) == {"epochs": epoch - 1, "batches": 5, "validation": True}
+    go_on(place, ended)
+    assert_same(whole(*PLAIN), ended.run)
 
 
-@pytest.mark.parametrize("killed_in", [1, 2])
-def test_resumed_run_equals_the_uninterrupted_one(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, killed_in: int
+def test_killed_while_best_is_written_for_the_first_time(place: Workplace, whole: Kept, monkeypatch: Any) -> None:
+    """There is no checkpoint to go on from: the fit begins again, in the same folder."""
+
+    def killed(*_: Any) -> None:
+        raise KilledError
+
+    every = tuple(one for one in PLAIN if "checkpoint_every" not in one)
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_train_epoch_end", killed)
+        ended = end(place, Moment(EPOCH, 99), *every)
+    assert [path.name for path in ended.run.checkpoints.iterdir()] == ["best.ckpt"]
+    assert len(lines_without_times(ended.run)) == 1
+    go_on(place, ended)
+    assert_same(whole(*PLAIN), ended.run)
+
+
+@pytest.mark.parametrize("case", ["everything", "a number of steps", "early stopping", "validation within the epoch"])
+def test_a_fit_that_is_complete_returns_at_once(case: str, shared: Workplace, whole: Kept, monkeypatch: Any) -> None:
+    """As when the process is killed in the export."""
+    run = whole(*CASES[case][0])
+    before = {path.name: path.read_bytes() for path in (run.metrics_file, *run.checkpoints.iterdir())}
+    config = dataclasses.replace(shared.config(*CASES[case][0]), resume=True, run=str(run.folder))
+
+    def forbidden(*_: Any) -> None:
+        raise AssertionError("a batch of a fit that is complete")
+
+    monkeypatch.setattr(room.Classifier, "training_step", forbidden)
+    monkeypatch.setattr(room.Classifier, "validation_step", forbidden)
+    result = room.train(config, run, shared.manifest, shared.objective)
+    assert {path.name: path.read_bytes() for path in (run.metrics_file, *run.checkpoints.iterdir())} == before
+    best = read_checkpoint(run.checkpoints / "best.ckpt")
+    assert (result.best_epoch, result.num_epochs) == (best["epoch"], len(lines_without_times(run)))
+    assert result.metrics == json.loads(before["metrics.jsonl"].splitlines()[best["epoch"]])["metrics"]
+    for name, value in result.network.state_dict().items():
+        assert torch.equal(value, best["state_dict"][f"network.{name}"]), name
+
+
+def test_a_checkpoint_counts_what_was_consumed_and_sums_what_was_seen(place: Workplace) -> None:
+    """At five workers' speed the loader is far ahead of the third step."""
+    ended = end(place, Moment("on_train_batch_start", 4), *PLAIN, "data.num_workers=4")
+    saved = read_checkpoint(ended.run.checkpoints / "last.ckpt")
+    assert saved["position"] == {"epochs": 0, "batches": 3, "validation": False}
+    assert (saved["epoch"], saved["global_step"]) == (0, 3)
+    assert saved["sums"]["train"].shape == (1, 4)
+    assert saved["sums"]["train"][0, 1] == saved["sums"]["train"][0, 3] == 3 * 48  # images
+    assert "combined_loader" not in saved["loops"]["fit_loop"]["state_dict"]
+
+
+def test_no_checkpoint_in_the_middle_of_accumulation(place: Workplace) -> None:
+    """Gradients that wait for others are in no checkpoint."""
+    seen = []
+    write = LastCheckpoint._save
+
+    def noted(self: LastCheckpoint, trainer: Any) -> None:
+        write(self, trainer)
+        seen.append(tuple(read_checkpoint(self.path)["position"].values()))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LastCheckpoint, "_save", noted)
+        place.fit(*BASE, "reliance.cues=[]", "trainer.max_epochs=1")
+    assert seen == [(0, 2, False), (0, 4, False), (0, 5, True), (1, 0, False)]
+
+
+@pytest.mark.parametrize(("every", "expected"), [("minutes=1", 1), ("minutes=0.0000001", 5), ("steps=2", 3)])
+def test_checkpoints_by_time_and_by_step(every: str, expected: int, place: Workplace, monkeypatch: Any) -> None:
+    calls = []
+    write = LastCheckpoint._save
+    monkeypatch.setattr(LastCheckpoint, "_save", lambda self, trainer: (calls.append(1), write(self, trainer)))
+    overrides = [one for one in PLAIN if "checkpoint_every" not in one]
+    place.fit(*overrides, f"trainer.checkpoint_every.{every}", "trainer.max_epochs=1", "trainer.limit_val_batches=0")
+    assert len(calls) == expected
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(place: Workplace, whole: Kept) -> None:
+    every = tuple(one for one in PLAIN if "checkpoint_every" not in one)
+    ended = end(place, Moment(STEPS, 3), *every)
+    assert not ended.run.checkpoints.exists()
+    ended.run.metrics_file.write_text('{"epoch": 0, "step": 5, "met', encoding="utf-8")  # torn by the same kill
+    go_on(place, ended)
+    assert_same(whole(*PLAIN), ended.run)
+
+
+def test_a_torn_line_is_repaired_before_anything_is_added(place: Workplace, whole: Kept) -> None:
+    ended = end(place, Moment(STEPS, 8), *PLAIN)
+    content = ended.run.metrics_file.read_bytes()
+    ended.run.metrics_file.write_bytes(content + content[:100] + "é".encode()[:1])  # cut within a character
+    go_on(place, ended)
+    assert_same(whole(*PLAIN), ended.run)
+
+
+def other_shapes(checkpoint: dict[str, Any]) -> None:
+    checkpoint["state_dict"]["network.head.weight"] = torch.zeros(8, 7)
+
+
+def other_settings(checkpoint: dict[str, Any]) -> None:
+    checkpoint["hyper_parameters"]["optimizer"]["lr"] = 0.5
+
+
+def no_average(checkpoint: dict[str, Any]) -> None:
+    del checkpoint["current_model_state"]
+
+
+def no_position(checkpoint: dict[str, Any]) -> None:
+    del checkpoint["position"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (other_shapes, r"last.ckpt is of another model: head.weight is \[8, 7\] in it and \[8, 16\] in this run's"),
+        (other_settings, r"last.ckpt is of another configuration: optimizer.lr is 0.5 in it and 0.006 here"),
+        (no_average, r"last.ckpt is of another configuration: ema.enabled is False in it and True here"),
+        (no_position, r"last.ckpt is none of evensight's: it has no 'position'"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_sentence(
+    change: Any, sentence: str, shared: Workplace, whole: Kept, tmp_path: Path
 ) -> None:
-    whole = place.fit(*OVERRIDES).run
-    again = resumed(place, monkeypatch, killed_in, *OVERRIDES)
-    for name in ("last.ckpt", "best.ckpt"):
-        expected, found = (read_checkpoint(run.checkpoints / name) for run in (whole, again))
-        assert expected["epoch"] == found["epoch"]
-        assert expected["global_step"] == found["global_step"]
-        for key in ("state_dict", "current_model_state", "averaging_state", "optimizer_states"):
-            left, right = tensors(expected[key]), tensors(found[key])
-            assert left.keys() == right.keys()
-            for place_in_file, value in left.items():
-                assert torch.equal(value, right[place_in_file]), f"{name} {key} {place_in_file}"
-    assert lines_without_times(again) == lines_without_times(whole)
+    run = Run(tmp_path)
+    checkpoint = read_checkpoint(whole(*PLAIN).checkpoints / "last.ckpt")
+    change(checkpoint)
+    write_checkpoint(checkpoint, run.checkpoints / "last.ckpt")
+    with pytest.raises(UserError, match=sentence):
+        room.train(dataclasses.replace(shared.config(*PLAIN), resume=True), run, shared.manifest, shared.objective)
 
 
-def test_resuming_a_finished_run_changes_nothing(place: Workplace) -> None:
-    first = place.fit()
-    before = first.run.metrics_file.read_bytes()
-    config = dataclasses.replace(first.config, resume=True, run=str(first.run.folder))
-    result = room.train(config, first.run, place.manifest, place.objective)
-    assert first.run.metrics_file.read_bytes() == before
-    assert result.best_epoch == first.result.best_epoch
-    for name, value in first.result.network.state_dict().items():
-        assert torch.equal(value, result.network.state_dict()[name]), name
+def test_resuming_does_not_depend_on_lightnings_counters(place: Workplace, whole: Kept) -> None:
+    """They are at rest in every checkpoint: nothing is begun that is not done."""
+    ended = end(place, Moment(STEPS, 8), *PLAIN)
+    loop = read_checkpoint(ended.run.checkpoints / "last.ckpt")["loops"]["fit_loop"]
+    assert loop["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 1, "completed": 1}
+    assert loop["epoch_loop.batch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 2, "completed": 2}
+    assert loop["epoch_loop.batch_progress"]["total"]["completed"] == 7
+    loop = read_checkpoint(whole(*PLAIN).checkpoints / "last.ckpt")["loops"]["fit_loop"]
+    assert loop["epoch_progress"]["current"] == {"ready": 2, "started": 2, "processed": 2, "completed": 2}
+    assert not any(loop["epoch_loop.batch_progress"]["current"].values())
 
 
-def test_a_run_without_a_checkpoint_cannot_be_resumed(place: Workplace) -> None:
-    config = dataclasses.replace(place.config(), resume=True)
-    run = Run.create(config)
-    with pytest.raises(ValueError, match="has not finished an epoch"):
-        room.train(config, run, place.manifest, place.objective)
+def test_best_without_validation_is_the_last_also_when_resumed(place: Workplace, whole: Kept) -> None:
+    overrides = (*PLAIN, "trainer.limit_val_batches=0")
+    ended = end(place, Moment(STEPS, 7), *overrides)
+    assert go_on(place, ended).best_epoch == 1
+    assert_same(whole(*overrides), ended.run)
+    assert BestCheckpoint(Path("best.ckpt")).state_dict() == {"key": None, "epoch": None, "validated": False}
+
+
+def test_two_runs_that_differ_are_told_apart(place: Workplace, whole: Kept) -> None:
+    """Otherwise the comparison above would say nothing."""
+    other = place.fit(*PLAIN, "seed=2").run
+    with pytest.raises(AssertionError):
+        assert_same(whole(*PLAIN), other)
+    last = whole(*PLAIN).checkpoints / "last.ckpt"
+    names = states(last)
+    for part in (".state_dict.network", ".current_model_state", ".averaging_state", ".optimizer_states.0.state.0"):
+        assert any(name.startswith(part) for name in names), part

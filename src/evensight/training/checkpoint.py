@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,21 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors.torch import load_file
 
-from evensight.errors import UserError
+from evensight.errors import RunError, UserError
 from evensight.files import replaced
 from evensight.records.artifact import WEIGHTS, Artifact
+from evensight.training.finite import all_finite, tensors_in
 
 # What every checkpoint of ours has.
-KEYS = ("state_dict", "epoch", "phase")
+KEYS = ("state_dict", "epoch", "phase", "position")
+# Where one that is not finite would do harm.
+_FINITE = ("state_dict", "current_model_state", "averaging_state", "optimizer_states")
+# Hyperparameters that change no figure.
+_FREE = ("allow_targets", "compile")
+
+
+class NotFiniteError(RunError):
+    """A checkpoint was not written, since a value in it is not finite."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,7 +45,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint, whole or not at all."""
+    """Writes a checkpoint, whole or not at all.
+
+    Raises:
+        NotFiniteError: If a weight, an average or a part of the optimizer's state is NaN or infinite.
+        OSError: If there is no room for it, with its name.
+    """
+    for key in _FINITE:
+        if not all_finite(list(tensors_in(checkpoint.get(key)))):
+            raise NotFiniteError(
+                f"{path.name} in {path.parent} is not written: {_culprit(checkpoint[key], key)} is not finite; "
+                "what was there stands"
+            )
     with replaced(path) as temporary:
         torch.save(checkpoint, temporary)
 
@@ -75,6 +95,30 @@ def check_weights(checkpoint: dict[str, Any], network: torch.nn.Module, path: Pa
         )
 
 
+def check_settings(checkpoint: Mapping[str, Any], hparams: Mapping[str, Any], average: bool, path: Path) -> None:
+    """Raises UserError if a checkpoint is of another configuration than the one that is to go on from it.
+
+    Args:
+        checkpoint: As it was read.
+        hparams: Of the classifier that goes on.
+        average: Whether it keeps an average of its weights.
+        path: Of the checkpoint, for the sentence.
+    """
+    saved, wanted = (
+        {**dict(_leaves({key: value for key, value in of.items() if key not in _FREE})), "ema.enabled": kept}
+        for of, kept in (
+            (checkpoint.get("hyper_parameters", {}), "current_model_state" in checkpoint),
+            (hparams, average),
+        )
+    )
+    for key, value in wanted.items():
+        if saved.get(key) != value:
+            raise UserError(
+                f"checkpoint: {path} is of another configuration: {key} is {saved.get(key)} in it and {value} here; "
+                "bring the run's own checkpoint back, or start a new run."
+            )
+
+
 def check_origin(artifact: Artifact, checkpoint: Path) -> None:
     """Raises UserError unless an artifact has the very weights of a checkpoint, where there still is one."""
     if not checkpoint.is_file():
@@ -87,13 +131,25 @@ def check_origin(artifact: Artifact, checkpoint: Path) -> None:
         )
 
 
-def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copies a checkpoint, whole or not at all."""
-    with replaced(target) as temporary:
-        shutil.copyfile(source, temporary)
-
-
 def network_weights(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Returns the weights of the network alone: the average where one was kept."""
     prefix = "network."
     return {name[len(prefix) :]: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields dotted names and values of nested mappings."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _leaves(part, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _culprit(value: Any, name: str) -> str:
+    """Returns the name of the first tensor that is not finite."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, part in parts:
+        if not all_finite(list(tensors_in(part))):
+            return _culprit(part, f"{name}.{key}")
+    return name

@@ -24,9 +24,11 @@ from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
+from evensight.ranks import gathered, share_of_images
 from evensight.training.compiling import compile_training
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
+from evensight.training.position import position, settle
 from evensight.training.record import Record
 from evensight.training.task import SingleLabel
 
@@ -113,11 +115,14 @@ class Classifier(lightning.LightningModule):
         self.lr_scale = 1.0  # of every phase's learning rate, after FiniteGuard went back
         self._train_sums = torch.zeros(4, dtype=torch.float64)  # loss x images, images, hits, images with a decision
         self._validation_sums = torch.zeros(2, dtype=torch.float64)  # loss x images, images
+        self._num_images = torch.zeros(())  # of this rank in the step
+        self._resumed: dict[str, Any] | None = None  # sums and times of the epoch that a checkpoint was within
         self._began = 0.0  # seconds, when the epoch began
         self._trained: float | None = None  # when its training steps ended and validation began
 
     def setup(self, stage: str) -> None:
-        """Has the training steps compiled, where asked."""
+        """Has the training steps compiled, where asked; freezes a phase's parts before ranks agree on the gradients."""
+        freeze(self, self.phase.trainable)
         if stage == "fit" and self.hparams["compile"]:
             compile_training(self.network)
 
@@ -134,6 +139,7 @@ class Classifier(lightning.LightningModule):
         loss = self.method.loss(self.network, batch)
         with torch.no_grad():
             n = batch["weight"].sum()
+            self._num_images = n
             figures = [loss.detach() * n, n]
             if (logits := batch.get("logits")) is not None:
                 hits = self.task.decide(logits) == batch["label"]
@@ -144,6 +150,11 @@ class Classifier(lightning.LightningModule):
             self._train_sums[: len(figures)] += sums
         return loss
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weighs the mean loss of this rank by its share of the step's images, so that each image counts alike."""
+        share = share_of_images(self._num_images)
+        super().backward(loss if share is None else loss * share, *args, **kwargs)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Adds up the task's own loss, without the method's smoothing or weights, and returns the decisions."""
         logits = self(batch["image"])
@@ -153,8 +164,7 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Builds the optimizer of the current phase over what it trains, and its schedule over its own steps."""
-        for name, parameter in self.named_parameters():
-            parameter.requires_grad_(matches(name, self.phase.trainable))
+        freeze(self, self.phase.trainable)
         settings, allowed = self.hparams["optimizer"], self.hparams["allow_targets"] or ()
         optimizer = build_optimizer(settings, self.named_parameters(), self._fused, allowed)
         scale_learning_rate(optimizer, self.lr_scale)
@@ -188,14 +198,36 @@ class Classifier(lightning.LightningModule):
         """Starts the sums and the clock, and keeps frozen modules (their norms' statistics too) as they are."""
         self._train_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        if self.phase.trainable != ("*",):
-            for module in frozen(self):
-                module.eval()
+        self._keep_frozen()
         self._began, self._trained = time.perf_counter(), None
 
+    def on_train_start(self) -> None:
+        """Goes on with the sums and the clock of the epoch that a checkpoint was within."""
+        self._keep_frozen()
+        if self._resumed is not None:
+            self._train_sums, self._validation_sums = (
+                own_share(self._resumed[name], self.global_rank, self.trainer.world_size).to(self.device)
+                for name in ("train", "validation")
+            )
+            self._began, trained = time.perf_counter() - self._resumed["seconds"], self._resumed["seconds_trained"]
+            self._trained = None if trained is None else self._began + trained
+            self._resumed = None
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps where in the method's phases this is."""
-        checkpoint["phase"] = self.phase_state
+        """Keeps where in the method's phases and in the epoch this is, and the sums of the epoch so far, by rank."""
+        where = position(self.trainer)
+        settle(checkpoint["loops"], where)
+        checkpoint["phase"], checkpoint["position"] = self.phase_state, where
+        checkpoint["sums"] = {
+            "train": torch.stack(gathered(self._train_sums.cpu())),
+            "validation": torch.stack(gathered(self._validation_sums.cpu())),
+            "seconds": time.perf_counter() - self._began,
+            "seconds_trained": None if self._trained is None else self._trained - self._began,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes the sums of an epoch that is not over; `on_train_start` goes on with them."""
+        self._resumed = checkpoint["sums"] if checkpoint["position"]["batches"] else None
 
     def on_validation_epoch_start(self) -> None:
         """Stops the clock of the training steps and starts the sums."""
@@ -223,6 +255,11 @@ class Classifier(lightning.LightningModule):
         measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.method.on_epoch_end({**measured, **figures})
 
+    def _keep_frozen(self) -> None:
+        if self.phase.trainable != ("*",):
+            for module in frozen(self):
+                module.eval()
+
     @property
     def record(self) -> Record:
         """Loss, accuracy, images per second and learning rate of the epoch, over all ranks; to be asked for on each."""
@@ -248,12 +285,31 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def freeze(module: nn.Module, trainable: Sequence[str]) -> None:
+    """Has the parameters with the names of a phase learn, and no others."""
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(matches(name, trainable))
+
+
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
     """Yields the modules that have parameters of their own, none of which learns."""
     for part in module.modules():
         own = list(part.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
             yield part
+
+
+def own_share(sums: Tensor, rank: int, num_ranks: int) -> Tensor:
+    """Returns what a rank goes on with of the sums of an epoch.
+
+    Args:
+        sums: `[R, n]` of the R ranks there were.
+        rank: Of this process.
+        num_ranks: There are now; where they are not R, rank 0 takes all, and the total is equal to rounding.
+    """
+    if len(sums) == num_ranks:
+        return sums[rank].clone()
+    return sums.sum(0) if rank == 0 else torch.zeros_like(sums[0])
 
 
 def initial_values(hparams: Mapping[str, Any]) -> dict[str, Tensor]:

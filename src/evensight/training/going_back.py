@@ -102,7 +102,7 @@ def going_back(
         if found:
             checkpoint = read_checkpoint(last)
             write_checkpoint(lowered(checkpoint, back.state_key, back.factor), last)
-            forget(checkpoint["epoch"] + 1)
+            forget(checkpoint["position"]["epochs"])
         else:
             forget(0)
     trainer.strategy.barrier("the last checkpoint has the lower learning rate")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +11,12 @@ import lightning
 import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.trainer.states import TrainerStatus
 
 from evensight.errors import UserError
+from evensight.interruption import deferred, interruptible
 from evensight.training.callbacks.best_checkpoint import BestCheckpoint
+from evensight.training.callbacks.ema import AverageWeights
+from evensight.training.callbacks.last_checkpoint import LastCheckpoint
 from evensight.training.checkpoint import read_checkpoint
 from evensight.training.classifier import Classifier, initial_values, matches
 from evensight.training.methods.base import Phase, Weights
@@ -61,11 +61,23 @@ def fit(
         trainer: Its `max_epochs` is the whole fit's.
         classifier: Trained in place.
         datamodule: Its `sample_weights` are set for each phase.
-        resume: A checkpoint of the end of an epoch.
+        resume: A `last.ckpt`.
 
     Raises:
-        KeyboardInterrupt: If the user ended it; Lightning's own is an exit with status 1.
+        Interrupted: If SIGTERM or SIGINT came: with a `LastCheckpoint` after the step, else at once.
     """
+    keeper = next((one for one in _callbacks(trainer) if isinstance(one, LastCheckpoint)), None)
+    with interruptible():
+        if keeper is None:
+            _fit(trainer, classifier, datamodule, resume)
+            return
+        with deferred() as noted:
+            keeper.watch(noted)
+            _fit(trainer, classifier, datamodule, resume)
+            keeper.stop_if_asked()
+
+
+def _fit(trainer: lightning.Trainer, classifier: Classifier, datamodule: ImageDataModule, resume: Path | None) -> None:
     phases = planned(classifier.method.phases(), trainer.max_epochs)
     classifier.num_epochs = trainer.max_epochs
     saved = read_checkpoint(resume)["phase"] if resume is not None else None
@@ -74,6 +86,7 @@ def fit(
         if saved is not None:
             weights, begun = saved["sample_weights"], saved["begun"]
             datamodule.sample_weights = None if weights is None else weights.numpy()
+            classifier.train()  # where a fit goes back, the phase that it was in may have frozen a part
         else:
             begun = trainer.current_epoch
             datamodule.sample_weights = begin(classifier, datamodule, phase, restart=number > 0)
@@ -83,6 +96,8 @@ def fit(
         if phase.epochs is not None:
             trainer.fit_loop.max_epochs = begun + phase.epochs
         _run(trainer, classifier, datamodule, resume if saved is not None else None)
+        if saved is not None and trainer.fit_loop.is_resuming:
+            _end_phase(trainer, classifier)  # the checkpoint was of its end, so nothing ran
         saved = None
 
 
@@ -112,18 +127,14 @@ def phase_state(number: int, begun: int, sample_weights: Weights | None) -> dict
 def _run(
     trainer: lightning.Trainer, classifier: Classifier, datamodule: ImageDataModule, checkpoint: Path | None
 ) -> None:
-    interrupt = signal.getsignal(signal.SIGINT)
+    # Lightning's own handlers end a fit without a checkpoint, and talk to other ranks in the middle of anything.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     try:
         with quiet():
             trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as ended:
-        # Lightning turns the user's interrupt into an exit with status 1, and leaves the process deaf to the next one.
-        if trainer.state.status == TrainerStatus.INTERRUPTED:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, interrupt)
-            raise KeyboardInterrupt from ended
-        raise
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
+        if isinstance(error, ValueError) and "val_check_interval" not in str(error):
+            raise
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     except RuntimeError as error:
         # What EarlyStopping says of a figure that nobody logs, followed by the names of all that are.
@@ -132,7 +143,21 @@ def _run(
         raise
 
 
+def _end_phase(trainer: lightning.Trainer, classifier: Classifier) -> None:
+    """Does what the end of a fit does where a checkpoint was of that end, so that the next phase begins alike."""
+    for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
+        loop.on_iteration_done()
+    for callback in _callbacks(trainer):
+        if isinstance(callback, AverageWeights):
+            callback.on_train_end(trainer, classifier)
+
+
+def _callbacks(trainer: lightning.Trainer) -> list[lightning.Callback]:
+    found: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found
+
+
 def _forget_best(trainer: lightning.Trainer) -> None:
-    for callback in trainer.checkpoint_callbacks:
+    for callback in _callbacks(trainer):
         if isinstance(callback, BestCheckpoint):
             callback.begin_phase()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,24 @@ from evensight.data.findings import found, write_findings
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
+from evensight.ranks import gathered, world
 from evensight.run import Run
 from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.callbacks.best_checkpoint import BestCheckpoint
 from evensight.training.callbacks.bias_monitor import BiasMonitor
 from evensight.training.callbacks.ema import AverageWeights
 from evensight.training.callbacks.finite_guard import FiniteGuard
+from evensight.training.callbacks.last_checkpoint import LastCheckpoint
 from evensight.training.callbacks.metrics_file import MetricsFile, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress
 from evensight.training.callbacks.reliance_monitor import RelianceMonitor
-from evensight.training.checkpoint import check_weights, network_weights, read_checkpoint, write_checkpoint
+from evensight.training.checkpoint import (
+    check_settings,
+    check_weights,
+    network_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 from evensight.training.classifier import Classifier
 from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
 from evensight.training.going_back import going_back
@@ -38,6 +47,8 @@ from evensight.training.mirrors import mirrored
 from evensight.training.mirrors.base import Mirror
 from evensight.training.phases import fit
 from evensight.training.trainer import build_trainer, user_callbacks
+
+log = logging.getLogger(__name__)
 
 FINDINGS = "findings.json"
 
@@ -69,7 +80,8 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     """Fits a network to the training split and returns it with its best weights.
 
     Args:
-        config: The checked configuration; with `resume`, the fit goes on from the run's `last.ckpt`.
+        config: The checked configuration; with `resume`, the fit goes on from the run's `last.ckpt`, or begins where
+            there is none.
         run: The run folder, which gets `checkpoints/`, `metrics.jsonl`, `donors.safetensors` and `findings.json`.
         manifest: The prepared data.
         objective: Resolved.
@@ -77,6 +89,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     Raises:
         UserError: If the configuration cannot be carried out.
         RunError: If training is not finite.
+        Interrupted: If a signal ended it: after its step, with `last.ckpt` written.
     """
     if config.trainer.seed_everything:
         lightning.seed_everything(config.seed, workers=False, verbose=False)
@@ -84,12 +97,12 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     datamodule = build_datamodule(config, manifest, classifier)
     cues = available_cues(stated_cues(config, objective), manifest)
     bank = prepare_bank(config, run, manifest, classifier.spec, cues)
-    resume = _resumed(run, classifier) if config.resume else None
+    resume = _resumed(config, run, classifier) if config.resume else None
 
     with mirrored(config, run) as mirror:
         callbacks = build_callbacks(config, run, manifest, objective, classifier, bank, cues, mirror)
         trainer = build_trainer(config, callbacks)
-        write_findings(run.folder / FINDINGS, manifest.findings)
+        _write_findings(run, manifest, {})
         start = time.perf_counter()
         going_back(
             trainer,
@@ -102,9 +115,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
         seconds = time.perf_counter() - start
         result = _result(config, run, manifest, classifier, bank, seconds)
         _repair(run, classifier, datamodule, result)
-        broke = [f"{path} ({reason})" for path, reason in datamodule.failures().items()]
-        message = "images that broke after they were prepared; they count nowhere from then on"
-        write_findings(run.folder / FINDINGS, [*manifest.findings, *found("broke_in_training", broke, message)])
+        _write_findings(run, manifest, dict(item for one in gathered(datamodule.failures()) for item in one.items()))
         if mirror is not None:
             mirror.summary({**result.metrics, "best_epoch": result.best_epoch, "seconds": seconds})
     return result
@@ -193,7 +204,9 @@ def build_callbacks(
     if config.trainer.progress and not config.trainer.enable_progress_bar:
         callbacks.append(Progress(metrics))
     if config.trainer.enable_checkpointing is not False and not config.trainer.barebones:
-        callbacks.append(BestCheckpoint(run.checkpoints, bias))
+        callbacks.append(BestCheckpoint(run.checkpoints / "best.ckpt", bias))
+        within = config.trainer.checkpoint_every
+        callbacks.append(LastCheckpoint(run.checkpoints / "last.ckpt", run.hint, within.minutes, within.steps))
     return callbacks
 
 
@@ -210,13 +223,31 @@ def _untrained(config: Config, manifest: Manifest) -> Classifier:
     return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest)
 
 
-def _resumed(run: Run, classifier: Classifier) -> Path:
-    """Finds where to go on, and forgets the epochs that the checkpoint does not know of."""
+def _resumed(config: Config, run: Run, classifier: Classifier) -> Path | None:
+    """Finds where to go on, and forgets the epochs that the checkpoint does not know of.
+
+    Returns:
+        The checkpoint; None where the run was ended before its first, so that it begins again.
+    """
     last = run.checkpoints / "last.ckpt"
-    checkpoint = read_checkpoint(last)
-    check_weights(checkpoint, classifier.network, last)
-    cut_back(run.metrics_file, checkpoint["epoch"] + 1)
-    return last
+    found, epochs = last.is_file(), 0
+    if found:
+        checkpoint = read_checkpoint(last)
+        check_weights(checkpoint, classifier.network, last)
+        check_settings(checkpoint, classifier.hparams, config.ema.enabled, last)
+        epochs = checkpoint["position"]["epochs"]
+    elif config.resume is True:
+        log.info("%s has no checkpoint yet: training begins again", run.folder)
+    if world().leads:
+        cut_back(run.metrics_file, epochs)
+    return last if found else None
+
+
+def _write_findings(run: Run, manifest: Manifest, failures: Mapping[str, str]) -> None:
+    if world().leads:
+        broke = [f"{path} ({reason})" for path, reason in failures.items()]
+        message = "images that broke after they were prepared; they count nowhere from then on"
+        write_findings(run.folder / FINDINGS, [*manifest.findings, *found("broke_in_training", broke, message)])
 
 
 def _result(
@@ -239,11 +270,16 @@ def _result(
 
 
 def _repair(run: Run, classifier: Classifier, datamodule: ImageDataModule, result: TrainResult) -> None:
-    """Lets the method change the best network, and keeps the change in `best.ckpt`."""
+    """Lets the method change the best network, and keeps the change in `best.ckpt`; on rank 0."""
     best = run.checkpoints / "best.ckpt"
-    if classifier.method.repair(result.network, datamodule.train_dataloader()) and best.is_file():
-        checkpoint = read_checkpoint(best)
+    if not world().leads:
+        return
+    datamodule.trainer = None  # rank 0 sees all images, not its share of them
+    checkpoint = read_checkpoint(best) if best.is_file() else {}
+    if checkpoint.get("repaired"):  # by a process that was killed after it
+        return
+    if classifier.method.repair(result.network, datamodule.train_dataloader()) and checkpoint:
         repaired = {f"network.{name}": value for name, value in result.network.state_dict().items()}
-        checkpoint["state_dict"] = {**checkpoint["state_dict"], **repaired}
-        write_checkpoint(checkpoint, best)
+        weights = {**checkpoint["state_dict"], **repaired}
+        write_checkpoint({**checkpoint, "state_dict": weights, "repaired": True}, best)
     result.network.eval()

@@ -1,4 +1,4 @@
-"""Which weights to keep: `best.ckpt` and `last.ckpt`."""
+"""Which weights to keep: `best.ckpt`."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
 from evensight.training.callbacks.bias_monitor import BiasMonitor
-from evensight.training.checkpoint import copy_checkpoint
 
 Key = tuple[float, ...]
 
 
 class BestCheckpoint(Checkpoint):
-    """Writes `last.ckpt` after every epoch, and `best.ckpt` when the epoch is better than all before it.
+    """Writes `best.ckpt` after an epoch that is better than all before it.
 
     Better is: more requirements whose estimate meets its bound, among those measured every epoch on at least 30
     images; then a higher primary metric, if it is on at least 30; then a lower validation loss. A choice, not a
     verdict. A loss that is not finite is never better. Without validation the last epoch is the best.
 
-    Runs at the end of an epoch, after everything else; costs writing the weights once, twice when they are the best.
+    Runs at the end of an epoch, after everything but `LastCheckpoint`; costs writing the weights when they are the
+    best. Without room for them the run ends: it would lack what it is judged by.
 
     Args:
-        folder: Where the two files go.
+        path: The file.
         monitor: Whose `standing` ranks the epochs; without it the validation loss does.
 
     Attributes:
         epoch: The best epoch, None before the first.
     """
 
-    def __init__(self, folder: Path, monitor: BiasMonitor | None = None) -> None:
-        self.best, self.last = folder / "best.ckpt", folder / "last.ckpt"
-        self.monitor = monitor
+    def __init__(self, path: Path, monitor: BiasMonitor | None = None) -> None:
+        self.path, self.monitor = path, monitor
         self.key: Key | None = None
         self.epoch: int | None = None
         self._validated = False
@@ -48,26 +47,21 @@ class BestCheckpoint(Checkpoint):
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Writes the checkpoints. `best` comes first: a crash in between repeats the epoch from the older `last`."""
+        """Writes the checkpoint, if this epoch is better."""
         key = self._key(trainer) if self._validated else None
         self._validated = False
-        better = is_better(key, self.key)
-        if better:
+        if is_better(key, self.key):
             self.key, self.epoch = key, trainer.current_epoch
-            trainer.save_checkpoint(self.best)
-            if trainer.is_global_zero:
-                copy_checkpoint(self.best, self.last)
-            trainer.strategy.barrier("last.ckpt")
-        else:
-            trainer.save_checkpoint(self.last)
+            trainer.save_checkpoint(self.path, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keeps which epoch is the best, and by what."""
-        return {"key": None if self.key is None else list(self.key), "epoch": self.epoch}
+        """Keeps which epoch is the best, and by what, and whether this one was validated."""
+        key = None if self.key is None else list(self.key)
+        return {"key": key, "epoch": self.epoch, "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over which epoch is the best."""
-        key = state_dict["key"]
+        """Takes them over."""
+        key, self._validated = state_dict["key"], state_dict["validated"]
         self.key, self.epoch = None if key is None else tuple(key), state_dict["epoch"]
 
     def _key(self, trainer: lightning.Trainer) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -104,12 +105,15 @@ class BiasMonitor(Callback):
             self._warn(trainer, overall, counts, evidence)
 
     def state_dict(self) -> dict[str, Any]:
-        """Keeps what has been said, so that a resumed run does not say it again."""
-        return {"said": sorted(self._said)}
+        """Keeps what has been said, so that a resumed run does not say it again, and what this epoch measured."""
+        standing = None if self.standing is None else dataclasses.asdict(self.standing)
+        return {"said": sorted(self._said), "record": dataclasses.asdict(self.record), "standing": standing}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over what has been said."""
-        self._said = set(state_dict["said"])
+        """Takes them over."""
+        standing = state_dict["standing"]
+        self._said, self.record = set(state_dict["said"]), Record(**state_dict["record"])
+        self.standing = None if standing is None else Standing(**standing)
 
     def _warn(
         self,

@@ -30,6 +30,27 @@ class AverageWeights(WeightAveraging):
     def __init__(self, decay: float = 0.999, guard: FiniteGuard | None = None) -> None:
         super().__init__()
         self.decay, self.guard = decay, guard
+        self._swapped = False  # the network has the average, and the average the network's weights
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Begins an average of the weights as they are."""
+        super().setup(trainer, pl_module, stage)
+        self._swapped = False
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Gives the network the average."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Gives the network its weights back."""
+        self.give_back(pl_module)
+
+    def give_back(self, pl_module: lightning.LightningModule) -> None:
+        """Gives the network its weights back, also where validation is not to be ended."""
+        if self._swapped:
+            self._swap_models(pl_module)
+            self._swapped = False
 
     @torch.no_grad()
     def on_train_batch_end(
