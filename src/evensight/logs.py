@@ -5,16 +5,37 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from evensight.world import world
 
 # Begins the note that an exception carries about where its traceback was written.
 NOTE = "traceback in "
+# Warnings of libraries that a user can do nothing about, by the beginning of their message, each with its reason: they
+# are shown nowhere. All others go to run.log; none goes to the terminal.
+UNHEARD: dict[str, str] = {
+    "GPU available but not used": "trainer=cpu says so",
+    ".*does not have many workers": "our loader has threads, not worker processes",
+    ".*treespec, LeafSpec.*is deprecated": "Lightning's own use of torch",
+    ".*barebones=True.*Logging can impact": "the user chose so",
+    ".*modules? in eval mode at the start of training": "a phase that freezes a part means it",
+}
 _UNWRITTEN = "%s can no longer be written (%s); the run goes on without it"
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Drops the warnings of `UNHEARD` within the block."""
+    with warnings.catch_warnings():
+        for message in UNHEARD:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 @contextlib.contextmanager
@@ -27,7 +48,7 @@ def logged() -> Iterator[Callable[[Path], None]]:
         ends before then leaves no file.
     """
     logger, others = logging.getLogger("evensight"), logging.getLogger("py.warnings")
-    terminal = logging.StreamHandler(sys.stderr)
+    terminal = _Terminal()
     terminal.setLevel(logging.INFO)
     terminal.setFormatter(_Short())
     memory = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
@@ -51,7 +72,8 @@ def logged() -> Iterator[Callable[[Path], None]]:
         name.addHandler(memory)
     if world().leads:  # the other ranks have files of their own
         logger.addHandler(terminal)
-    with warnings.catch_warnings():
+    logger.debug("a session begins: %s (process %d)", shlex.join(sys.argv), os.getpid())
+    with unheard():
         # A library's warning is for us, not for the user: it goes to run.log.
         logging.captureWarnings(True)
         try:
@@ -70,6 +92,19 @@ def logged() -> Iterator[Callable[[Path], None]]:
             for handler in (memory, *files):
                 handler.close()
             logger.propagate = propagated
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """stderr as it is when a line is written: a progress bar puts itself in its place, to stay below all lines."""
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go now."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:  # set by logging's own __init__
+        pass
 
 
 class _LogFile(logging.FileHandler):

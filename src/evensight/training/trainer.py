@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from evensight.config import Config, TrainerConfig
 from evensight.devices import rank_arguments
 from evensight.errors import UserError, shown
 from evensight.instantiate import check, instantiate
+from evensight.logs import unheard
 from evensight.training.checkpoint import AtomicCheckpointIO
 from evensight.world import world
 
@@ -127,15 +127,7 @@ def quiet() -> Iterator[None]:
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)  # below it: "GPU available: False", tips, "max_epochs=20 reached"
-    with warnings.catch_warnings():
-        for message in (
-            "GPU available but not used",  # trainer=cpu says so
-            ".*does not have many workers",  # our loader has threads, not worker processes
-            ".*treespec, LeafSpec.*is deprecated",  # Lightning's own use of torch
-            ".*barebones=True.*Logging can impact",  # the user chose so
-            ".*modules? in eval mode at the start of training",  # a phase that freezes a part means it
-        ):
-            warnings.filterwarnings("ignore", message=message)
+    with unheard():
         try:
             yield
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +11,15 @@ from typing import Any
 import lightning
 from lightning.pytorch import Callback
 
+from evensight.progress import bars, draws, shortened
 from evensight.training.callbacks.metrics_file import MetricsFile
 
 log = logging.getLogger(__name__)
 
 # Drawing a bar costs about 2 ms; this often is as often as an eye follows.
 _SECONDS_BETWEEN = 0.2
+# Columns of a name in a line: it is the user's, and may be a sentence.
+_LONGEST_NAME = 32
 
 
 def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str:
@@ -47,7 +49,7 @@ def standing(metrics: Mapping[str, float], named: bool = True) -> list[str]:
         found = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
         if found:
             worst = min(found, key=found.__getitem__)
-            which = f" ({worst.replace('/', '=')})" if named else ""
+            which = f" ({shortened(worst.replace('/', '='), _LONGEST_NAME)})" if named else ""
             parts.append(f"{text} {found[worst]:.3f}{which}")
     return parts
 
@@ -73,9 +75,9 @@ class Progress(Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Starts a bar of this epoch's steps."""
-        if not (trainer.is_global_zero and sys.stderr.isatty()):
+        if not (trainer.is_global_zero and draws()):
             return
-        self._bar = _bar()
+        self._bar = bars(auto_refresh=False)
         self._bar.start()
         last, total = num_epochs(trainer), trainer.num_training_batches
         self._name = f"epoch {trainer.current_epoch + 1}" + (f"/{last}" if last > 0 else "")
@@ -115,12 +117,3 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def _bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False, redirect_stderr=True)
