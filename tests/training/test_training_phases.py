@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import types
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from interruptions import Moment, assert_same, end, go_on
 from torch import Tensor, nn
 from training_places import Workplace
 
@@ -19,6 +21,8 @@ from evensight import names
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
 from evensight.models.backbones import build_network
+from evensight.objective.objective import Objective
+from evensight.run import Run
 from evensight.training.checkpoint import network_weights, read_checkpoint
 from evensight.training.methods.base import Batch, Method, Phase, Weights, mean_loss
 from evensight.training.phases import planned
@@ -77,14 +81,33 @@ class TwoNetworks(Method):
         return True
 
 
-@pytest.fixture
-def method(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Makes the method known by its name and returns its section."""
     module = types.ModuleType("two_networks")
     module.TwoNetworks = TwoNetworks  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "two_networks", module)
     monkeypatch.setitem(names.METHODS, "two_networks", "two_networks:TwoNetworks")
     HEARD.clear()
     return {"name": "two_networks", "first_epochs": 2}
+
+
+@pytest.fixture
+def method(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    return registered(monkeypatch)
+
+
+TWO_PHASES = (
+    *("trainer.max_epochs=4", "ema.enabled=true", "trainer.checkpoint_every.steps=1", "reliance.cues=[]"),
+    *("trainer.progress=false", "data.eval_batch_size=256"),
+)
+
+
+@pytest.fixture(scope="module")
+def whole_of_two_phases(tmp_path_factory: pytest.TempPathFactory, data: tuple[Manifest, Objective]) -> Run:
+    """A run of both phases that nobody ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        settings = registered(patch)
+        return Workplace(tmp_path_factory.mktemp("phases"), *data).fit(*TWO_PHASES, method=settings).run
 
 
 def test_every_hook_is_called(place: Workplace, method: dict[str, object]) -> None:
@@ -139,6 +162,54 @@ def test_resume_within_the_second_phase(place: Workplace, method: dict[str, obje
     assert found["epoch"] == expected["epoch"] == 3
     for name, value in expected["state_dict"].items():
         assert torch.equal(value, found["state_dict"][name]), name
+
+
+# Everything a phase may have of its own, and an average: the weights of the first phase, restarted ones, frozen parts.
+@pytest.mark.parametrize("signum", [None, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        Moment("on_train_batch_end", 6),  # in the first phase
+        Moment("on_train_batch_start", 9),  # before the second has a checkpoint: that of the end of the first is there
+        Moment("on_train_batch_end", 10),
+        Moment("on_validation_batch_end", 4),  # of the last epoch
+    ],
+    ids=str,
+)
+def test_ended_in_a_phase_and_gone_on_with_to_the_bit(
+    moment: Moment, signum: int | None, place: Workplace, method: dict[str, object], whole_of_two_phases: Run
+) -> None:
+    ended = end(place, moment, *TWO_PHASES, method=method, signum=signum)
+    go_on(place, ended)
+    assert_same(whole_of_two_phases, ended.run)
+
+
+@pytest.mark.parametrize("batch", [8, 9, 12])
+def test_a_phase_goes_on_from_the_average_also_when_resumed(
+    batch: int, place: Workplace, method: dict[str, object], monkeypatch: Any
+) -> None:
+    """A phase that restarts nothing begins with the average that the one before it ended with."""
+    phases = [Phase("head", 2, trainable=("network.head.*", "method.*")), Phase("all", 2)]
+    monkeypatch.setattr(TwoNetworks, "phases", lambda self: phases)
+    whole = place.fit(*TWO_PHASES, method=method).run
+    ended = end(place, Moment("on_train_batch_end", batch), *TWO_PHASES, method=method)
+    go_on(place, ended)
+    assert_same(whole, ended.run)
+
+
+def test_a_repair_is_made_once(place: Workplace, method: dict[str, object], monkeypatch: Any) -> None:
+    """Also where the process is killed after it, in the export: the second would begin with the repaired network."""
+
+    def repair(self: TwoNetworks, model: nn.Module, loader: Iterable[Batch]) -> bool:
+        with torch.no_grad():
+            model.get_parameter("head.bias").add_(1)
+        return True
+
+    monkeypatch.setattr(TwoNetworks, "repair", repair)
+    fitted = place.fit(*TWO_PHASES, method=method)
+    config = dataclasses.replace(fitted.config, resume=True)
+    again = train(config, fitted.run, place.manifest, place.objective)
+    assert torch.equal(again.network.head.bias, fitted.result.network.head.bias)
 
 
 def test_what_one_phase_froze_the_next_one_trains(

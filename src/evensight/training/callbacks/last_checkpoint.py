@@ -16,6 +16,7 @@ from evensight.files import disk_full, full_sentence
 from evensight.interruption import Interrupted
 from evensight.ranks import any_rank, gathered
 from evensight.training.callbacks.ema import AverageWeights
+from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.checkpoint import NotFiniteError
 from evensight.training.position import between_steps, closes, go_on
 
@@ -27,8 +28,9 @@ class LastCheckpoint(Checkpoint):
 
     It holds everything that a fit goes on from, to the bit: besides what Lightning keeps, where the fit stands
     (`position.py`), whether it was to stop, and the figures that callbacks monitor. It is never written between the
-    batches of one step. A validation that was due when it was written is done again. Where it cannot be written the old
-    one stands, a warning says so, and the next chance is taken.
+    batches of one step, nor within an epoch after a step that was not finite: going back is to lead to before that one.
+    A validation that was due when it was written is done again. Where it cannot be written the old one stands, a
+    warning says so, and the next chance is taken.
 
     A signal that was noted (`interruption.deferred`) is answered after the step, or within validation: the checkpoint
     is written and `Interrupted` raised. Where a fit ends with the validation that is running, that is finished first.
@@ -78,7 +80,7 @@ class LastCheckpoint(Checkpoint):
         if between_steps(trainer) and any_rank(self._noted() is not None or self._due(trainer)):
             if closes(trainer):  # the end of the epoch does both
                 return
-            self._save(trainer)
+            self._save_within(trainer)
             self.stop_if_asked()
 
     def on_validation_batch_end(
@@ -94,16 +96,20 @@ class LastCheckpoint(Checkpoint):
         if trainer.sanity_checking or not between_steps(trainer) or trainer.fit_loop.done:
             return
         if any_rank(self._noted() is not None):
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            for callback in _callbacks(trainer):
                 if isinstance(callback, AverageWeights):
                     callback.give_back(pl_module)
-            self._save(trainer)
+            self._save_within(trainer)
             self.stop_if_asked()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Writes the checkpoint, after `best.ckpt`: a crash in between repeats what followed the older one."""
         self._save(trainer)
         self.stop_if_asked()
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Forgets the checkpoint also where nothing was left to do, so that a next phase begins without it."""
+        self._resumed = None
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -124,6 +130,10 @@ class LastCheckpoint(Checkpoint):
         by_steps = self.steps is not None and trainer.global_step - self._step >= self.steps
         return by_steps or (self.minutes is not None and time.monotonic() - self._time >= 60 * self.minutes)
 
+    def _save_within(self, trainer: lightning.Trainer) -> None:
+        if all(callback.settled for callback in _callbacks(trainer) if isinstance(callback, FiniteGuard)):
+            self._save(trainer)
+
     def _save(self, trainer: lightning.Trainer) -> None:
         self._step, self._time = trainer.global_step, time.monotonic()
         try:
@@ -132,3 +142,8 @@ class LastCheckpoint(Checkpoint):
             why = full_sentence(error) if isinstance(error, OSError) and disk_full(error) else first_line(error)
             log.warning("%s; training goes on, and it will be written later", why.rstrip("."))
             trainer.strategy.barrier("Trainer.save_checkpoint")  # where the others are
+
+
+def _callbacks(trainer: lightning.Trainer) -> list[lightning.Callback]:
+    found: list[lightning.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return found
