@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from evensight.errors import UserError
 from evensight.files import disk_full, replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
-from evensight.progress import shown
+from evensight.progress import columns, shown
 from evensight.ranks import joined, leader_first, parted
 from evensight.resuming import entered
 from evensight.run import Run
@@ -206,7 +207,7 @@ def _told(run: Run, config: Config, finished: dict[str, Any]) -> int:
                 "%s=true: the run is finished without it; write: evensight %s run=%s", command, command, run.folder
             )
     print(f"{run.folder} finished at {finished.get('time')}; nothing to do.")
-    print(summary(run.folder))
+    print(summary(run.folder, columns(sys.stdout)))
     return STATUS[str(finished.get("verdict"))] if config.gate == "strict" else DONE
 
 
@@ -218,4 +219,4 @@ def _close(run: Run, config: Config) -> None:
 
     write_report(run.folder)
     mirror_verdicts(config, run)
-    print(summary(run.folder))
+    print(summary(run.folder, columns(sys.stdout)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from evensight.report.summary import number, standing_out, summary
 
@@ -95,3 +96,36 @@ def test_without_verdicts_it_says_so(tmp_path: Path) -> None:
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
+
+
+def long_rows() -> list[dict[str, Any]]:
+    """Labels beyond any window, one of them in wide letters."""
+    names = ["accuracy of each class x colour", "recall of each " + "very " * 30 + "long class", "正確度" * 30, "short"]
+    return [row(name, "FAIL" if number % 2 else "INSUFFICIENT") for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_every_line_fits_the_window(tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "shapes" / "20261124_045604-fce3"
+    run.mkdir(parents=True)
+    write(run, "test", long_rows() * 4, decided(0.73, 0.7))
+    lines = summary(run, width).splitlines()
+    assert len(lines) <= 15
+    assert max(cell_len(line) for line in lines) <= width
+    assert any(line.lstrip().startswith("FAIL") and ".500 (.400, .600) n 100 >= .900" in line for line in lines)
+    command = " ".join(line.removesuffix(" \\").strip() for line in lines[-2:])
+    assert command.split() == summary(run).splitlines()[-1].split()
+
+
+@pytest.mark.parametrize("width", [1, 20, 40, 60])
+def test_a_narrow_window_is_no_error(tmp_path: Path, width: int) -> None:
+    write(tmp_path, "test", long_rows() * 4, decided(0.73, 0.7))
+    lines = summary(tmp_path, width).splitlines()
+    assert len(lines) <= 15
+    assert any("FAIL" in line for line in lines[1:])
+
+
+def test_without_a_terminal_nothing_is_cut(tmp_path: Path) -> None:
+    write(tmp_path, "test", long_rows(), {})
+    assert all(any(one["label"] in line for line in summary(tmp_path).splitlines()) for one in long_rows())

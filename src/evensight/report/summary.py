@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from evensight.progress import shortened
+
 MAX_LINES = 15
 STAGES = ("validation", "test", "pilot")
+# Below these columns rows lose their bounds, and commands are not broken.
+_NARROW = 60
+_INDENT = 12  # of a command's further lines
+_SHORTEST = 8  # columns of a label
+_LONGEST_NAME = 40  # columns of a user's name in a sentence
 # Worst first: what a reader has to see when not every row fits.
 ORDER = {"FAIL": 0, "NOT_MEASURED": 1, "INSUFFICIENT": 2, "PASS": 3, None: 4}
 
 
-def summary(run_folder: Path) -> str:
+def summary(run_folder: Path, width: int | None = None) -> str:
     """Returns the verdict, a row a requirement, what stands out, where the files are and what to try next.
 
     Args:
         run_folder: A run folder; `verdicts/` may be missing (`export=false`).
+        width: Columns of the terminal; from 60 on every line but a path fits. None: there is none, nothing is cut.
     """
     verdicts = {stage: _read(run_folder / "verdicts" / f"{stage}.json") for stage in STAGES}
     found = [(stage, verdict) for stage, verdict in verdicts.items() if verdict is not None]
@@ -26,13 +36,14 @@ def summary(run_folder: Path) -> str:
         return "\n".join(["no verdict: export=false writes no artifact to judge.", *tail])
     stage, last = found[-1]
     tail.append(f"artifact  {_shown(run_folder / 'artifact')}")
-    tail.append(f"next      {_next(run_folder, stage, last)}")
+    commands = [f"next      {_next(run_folder, stage, last)}"]
     keep = _keep(_read(run_folder / "environment.json") or {})
-    tail += [f"keep      {keep}"] if keep else []
-    head = [_headline(found)]
-    sentence = standing_out(last)
-    tail = ([sentence] if sentence else []) + tail
-    rows = _rows(last, MAX_LINES - len(head) - len(tail))
+    commands += [f"keep      {keep}"] if keep else []
+    head, sentence = _wrapped(_headline(found), width), _wrapped(standing_out(last), width)
+    broken = [part for line in commands for part in _command(line, width)]
+    fits = len(head) + len(sentence) + len(tail) + len(broken) < MAX_LINES
+    tail = [*sentence, *tail, *(broken if fits else commands)]
+    rows = _rows(last, MAX_LINES - len(head) - len(tail), width)
     return "\n".join([*head, *rows, *tail])
 
 
@@ -46,16 +57,18 @@ def standing_out(verdict: dict[str, Any]) -> str:
     decided = [entry for entry in decided if entry["low"] > entry["chance"]]
     if decided:
         worst = max(decided, key=lambda entry: float(entry["share"]))
+        attribute = shortened(worst["attribute"], _LONGEST_NAME)
         return (
-            f"the model decides {worst['share']:.0%} of the conflicting images by their {worst['attribute']} "
+            f"the model decides {worst['share']:.0%} of the conflicting images by their {attribute} "
             f"({worst['low']:.0%} to {worst['high']:.0%}, n {worst['n']:,}): it gives them the class whose usual "
-            f"{worst['attribute']} they carry."
+            f"{attribute} they carry."
         ).replace("%", " %")
     failed = [row for row in verdict["requirements"] if row["verdict"] == "FAIL" and row["estimate"] is not None]
     if not failed:
         return ""
     row = max(failed, key=lambda row: abs(float(row["estimate"]) - float(row["bound"])))
-    return f"furthest from its bound: {_label(row)}, {number(row['estimate'])} against {number(row['bound'])}."
+    label = shortened(_label(row), 2 * _LONGEST_NAME)
+    return f"furthest from its bound: {label}, {number(row['estimate'])} against {number(row['bound'])}."
 
 
 def number(value: float | None) -> str:
@@ -86,11 +99,31 @@ def _opened(verdict: dict[str, Any]) -> str:
     return f"opening {openings} of the sealed test split" if openings else ""
 
 
-def _rows(verdict: dict[str, Any], room: int) -> list[str]:
+def _wrapped(text: str, width: int | None) -> list[str]:
+    """Breaks a sentence into lines."""
+    return textwrap.wrap(text, max(_NARROW, width)) if width else [text] if text else []
+
+
+def _command(line: str, width: int | None) -> list[str]:
+    """Breaks a command between its arguments, so that it can still be copied."""
+    if width is None or width < _NARROW or len(line) <= width:
+        return [line]
+    lines = [""]
+    for part in re.split(r"(?<=\S) (?=\S)", line):  # not within the spaces that line things up
+        if lines[-1] and len(lines[-1]) + len(part) + 3 > width:
+            lines.append(" " * _INDENT + part)
+        else:
+            lines[-1] += f" {part}" if lines[-1] else part
+    return [f"{part} \\" for part in lines[:-1]] + lines[-1:]
+
+
+def _rows(verdict: dict[str, Any], room: int, columns: int | None) -> list[str]:
     rows = verdict["requirements"]
     kept = rows if len(rows) <= room else sorted(rows, key=lambda row: ORDER[row["verdict"]])[: room - 1]
     width = max((len(_label(row)) for row in kept), default=0)
     lines = [_row(row, width) for row in kept]
+    if columns is not None and max(map(len, lines), default=0) > columns:
+        lines = _narrow_rows(kept, columns)
     if len(kept) < len(rows):
         lines.append(f"  and {len(rows) - len(kept)} more in the report")
     return lines
@@ -108,6 +141,25 @@ def _row(row: dict[str, Any], width: int) -> str:
     n = "" if exact and row["estimate"] is not None else f"n {row['n']:,}"
     columns = (f"{row['verdict'] or '':<12}", f"{_label(row):<{width}}", f"{number(row['estimate']):>7}")
     return "  " + "  ".join((*columns, f"{span:<14}", f"{n:<8}", bound)).rstrip()
+
+
+def _narrow_rows(rows: list[dict[str, Any]], columns: int) -> list[str]:
+    """Returns the same figures in as few columns as they need, the bounds in brackets, then what is left of labels."""
+    table = []
+    for row in rows:
+        exact = row["low"] is None or row["low"] == row["high"]
+        cells = [row["verdict"] or "", number(row["estimate"])]
+        if columns >= _NARROW:
+            cells.append("" if exact else f"({number(row['low'])}, {number(row['high'])})")
+            cells.append("" if exact else f"n {row['n']:,}")
+        sign = ">=" if row["direction"] == "at_least" else "<="
+        table.append([*cells, f"{sign} {number(row['bound'])}" if row["bound"] is not None else "shown"])
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    room = max(_SHORTEST, columns - sum(widths) - len(widths) - 2)
+    return [
+        "  " + " ".join([*map(str.ljust, cells, widths), shortened(_label(row), room)])
+        for cells, row in zip(table, rows, strict=True)
+    ]
 
 
 def _next(run_folder: Path, stage: str, verdict: dict[str, Any]) -> str:
