@@ -74,7 +74,8 @@ def start(request: pytest.FixtureRequest, tmp_path: Path, write_png: Callable[..
 
 
 def same(answer: dict[str, Any], other: dict[str, Any]) -> None:
-    assert answer["digests"] == other["digests"] and answer["rows"] == other["rows"]
+    # Not the recipe's: it names the folder of the images, and each test has its own.
+    assert answer["digests"][1:] == other["digests"][1:] and answer["rows"] == other["rows"]
     assert answer["broken"] == other["broken"] == 0
 
 
@@ -106,20 +107,23 @@ MOMENTS = {
     ),
     "folder": ("progress decoding images", "rename pixels.parquet", "rename manifest.parquet", "rename prepared.json"),
 }
+WHOLE: dict[str, dict[str, Any]] = {}  # what comes of an undisturbed preparation
 KILLS = [pytest.param(reader, moment, id=f"{reader}-{moment}") for reader in MOMENTS for moment in MOMENTS[reader]]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start, moment", KILLS, indirect=["start"])
 def test_the_next_one_finishes_what_one_left_that_was_killed(start: Start, moment: str, tmp_path: Path) -> None:
-    whole = start("whole")
-    whole.go()
+    if start.reader not in WHOLE:
+        whole = start("whole")
+        whole.go()
+        WHOLE[start.reader] = whole.answer()
     dying = start(die=moment)
     dying.go()
     assert dying.killed(), "it never came to that moment"
     following = start()
     following.go()
-    same(following.answer(), whole.answer())
+    same(following.answer(), WHOLE[start.reader])
     no_leftovers(tmp_path)
 
 
