@@ -28,6 +28,7 @@ class Command:
         options: `module:dataclass` of the arguments; None for a command that composes a configuration.
         example: What to type.
         ranks: Whether several processes can do it together; any other command is rank 0's.
+        sweeps: Whether it can be done for each job of a sweep.
     """
 
     target: str
@@ -35,6 +36,7 @@ class Command:
     options: str | None
     example: str
     ranks: bool = False
+    sweeps: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -50,6 +52,7 @@ COMMANDS: dict[str, Command] = {
         None,
         "evensight train experiment=shapes",
         ranks=True,
+        sweeps=True,
     ),
     "test": Command(
         "evensight.pipeline:test",
@@ -126,14 +129,16 @@ def _composed(name: str, command: Command, arguments: list[str]) -> int:
     for flag in flags:
         if flag not in ("--cfg", "--multirun", "-m") and not flag.startswith("--save="):
             raise unknown("option", flag, allowed)
-    if "--multirun" in flags or "-m" in flags:
-        from evensight.sweep import multirun
-
-        return multirun(overrides, _load(command.target))
     if not overrides:
         raise UserError(
             f"experiment: none given; write experiment=<name>; allowed: {', '.join(groups()['experiment'])}."
         )
+    if "--multirun" in flags or "-m" in flags:
+        if not command.sweeps:
+            raise UserError(f"--multirun: {name} looks at one configuration; leave it out, or write train.")
+        from evensight.sweep import multirun
+
+        return multirun(overrides, _load(command.target))
     config = configuration(overrides)
     if "--cfg" in flags:
         print(to_yaml(config), end="")

@@ -15,7 +15,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +28,7 @@ from evensight.user_files import check_file, check_files
 from evensight.values import RESUME_WHAT, check_values, resume_word
 
 __all__ = ["RESUME_WHAT", "compose", "config_folder", "group_option", "groups", "parse_options", "prepare_overrides"]
-__all__ += ["resume_word", "search_path", "to_yaml", "typed"]
+__all__ += ["composition_error", "resume_word", "search_path", "to_yaml", "typed"]
 
 # Hydra's parser takes a second for a list of this many characters, and the time grows with the square.
 MOST_CHARACTERS = 20_000
@@ -128,11 +128,11 @@ def _prepared(argument: str, override: Override, options: dict[str, list[str]], 
 
 def _checked_group(argument: str, override: Override, options: list[str]) -> str:
     group, folder = override.key_or_group, user_folder()
-    values: list[Any]
-    if override.is_choice_sweep():
-        values = list(override.sweep_iterator())
-    else:  # glob(...) and range(...) choose among what there is
-        values = [] if override.is_sweep_override() else [override.value()]
+    value = override.value()
+    if isinstance(value, Glob):
+        values: list[Any] = value.filter(options) or [argument.partition("=")[2]]
+    else:
+        values = list(override.sweep_iterator()) if override.is_choice_sweep() else [value]
     for value in values:
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, str) or name not in options:
@@ -158,11 +158,19 @@ def _composed(name: str, overrides: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
             return hydra_compose(name, overrides=overrides)
-    except Exception as error:  # Hydra, OmegaConf and YAML raise many kinds for what a user wrote; nothing of ours runs
-        folder = user_folder()
+    except Exception as error:  # nothing of ours runs in there
+        raise composition_error(error) from None
+
+
+def composition_error(error: Exception) -> UserError:
+    """Returns the sentence for what Hydra, OmegaConf or YAML, which know many kinds, raised of what a user wrote."""
+    folder = user_folder()
+    try:
         if folder is not None:
             check_files(folder)
-        raise _sentence(error) from None
+    except UserError as broken:
+        return broken
+    return _sentence(error)
 
 
 def group_option(group: str, option: str) -> dict[str, Any]:
@@ -259,7 +267,9 @@ def _named(section: str, key: str, raw: Mapping[str, Any]) -> str:
 
 def _option_of(found: re.Match[str]) -> UserError:
     where, group, option = found.groups()
-    return unknown(f"{where}: {group}", option, groups().get(group, ()))
+    if group not in groups():  # one of Hydra's own
+        return UserError(f"{where}: there is no {group}={option}; is the plugin of that name installed?")
+    return unknown(f"{where}: {group}", option, groups()[group])
 
 
 def _not_there(found: re.Match[str]) -> UserError:

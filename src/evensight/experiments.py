@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from evensight.compose import groups
 from evensight.errors import UserError
-from evensight.files import write_text
+from evensight.files import disk_full, write_text
 
 
 def save_experiment(name: str, overrides: list[str]) -> Path:
@@ -50,5 +50,10 @@ def save_experiment(name: str, overrides: list[str]) -> Path:
     if "experiment_name" not in values:
         values["experiment_name"] = name
     body = OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})) + OmegaConf.to_yaml(values)
-    write_text(path, f"# @package _global_\n# python train.py experiment={name}\n{body}")
+    try:
+        write_text(path, f"# @package _global_\n# python train.py experiment={name}\n{body}")
+    except OSError as error:
+        if disk_full(error):
+            raise
+        raise UserError(f"--save: {path} cannot be written ({error.strerror}).") from None
     return path

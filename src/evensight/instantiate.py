@@ -76,7 +76,7 @@ def check(node: Any, allow_targets: Sequence[str], key: str, kind: type, what: s
     try:
         inspect.signature(target).bind(**arguments)
     except TypeError as error:
-        raise UserError(f"{key}: {name} does not take {_shown(node)}: {_one_line(error)}.") from None
+        raise UserError(f"{key}: {name} cannot be built with {_shown(node)}: {_one_line(error)}.") from None
     except ValueError:  # some compiled callables have no signature
         return
 
@@ -158,7 +158,7 @@ def _call(target: Any, arguments: dict[str, Any], partial: bool, key: str) -> An
     except UserError:
         raise
     except Exception as error:  # what a constructor raises for its arguments is its own
-        raise UserError(f"{where}: {name} does not take {_shown(arguments)}: {_one_line(error)}") from error
+        raise UserError(f"{where}: {name} cannot be built with {_shown(arguments)}: {_one_line(error)}") from error
 
 
 def _check_names(target: Any, arguments: Mapping[str, Any], where: str, name: str) -> None:
@@ -174,7 +174,10 @@ def _check_names(target: Any, arguments: Mapping[str, Any], where: str, name: st
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "_target_")[:200] or "nothing"
+    return (
+        ", ".join(f"{name}={value!r}" for name, value in arguments.items() if name != "_target_")[:200]
+        or "no arguments"
+    )
 
 
 def _one_line(error: BaseException) -> str:

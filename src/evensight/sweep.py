@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +12,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from evensight.compose import config_folder, prepare_overrides, search_path, typed
+from evensight.compose import composition_error, config_folder, prepare_overrides, search_path, typed
 from evensight.config import Config
 from evensight.environment import gpus
-from evensight.errors import RunError, UserError, first_line
+from evensight.errors import RunError, UserError
+from evensight.files import disk_full
 from evensight.ranks import world
 from evensight.statuses import INTERRUPTED, ORDER, TERMINATED, guarded
 
@@ -61,6 +62,7 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
             # A rank that is started from here would read the command again and sweep by itself.
             raise _Ended(UserError(f"trainer.devices: {devices} with --multirun, {_ONE_BY_ONE}"))
         statuses.append(guarded(call))
+        _leave_nothing(folder.parent)
         if statuses[-1] in (INTERRUPTED, TERMINATED):
             raise _Ended
 
@@ -70,8 +72,12 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else hydra.main prints its errors itself and exits with status 1
     try:
         hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"--multirun: {first_line(error)}") from None
+    except (UserError, RunError):
+        raise
+    except Exception as error:  # of Hydra: what a job raises is told and counted in it
+        if disk_full(error):
+            raise
+        raise UserError(f"--multirun: {composition_error(error)}") from None
     except _Ended as ended:
         if ended.args:
             raise ended.args[0] from None
@@ -81,6 +87,19 @@ def multirun(overrides: list[str], command: Callable[..., int]) -> int:
     if not statuses:
         raise RunError("--multirun: no job reported back; see the launcher's own log.")
     return max(statuses, key=ORDER.index)
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Takes a sweep's folder away in which no job has made anything."""
+    if not folder.name.startswith("sweep-") or any(
+        path.is_file() and path.name != "multirun.yaml"
+        for path in folder.rglob("*")  # that one is Hydra's
+    ):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other things are in them
+        folder.parent.rmdir()
+        folder.parent.parent.rmdir()
 
 
 def num_devices(devices: Any) -> int:

@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule.name": ("cosine", "constant"),
     "method.class_weights": ("none", "balanced"),
     "logger.mode": ("online", "offline"),
+    "trainer.deterministic": ("true", "false", "warn"),
 }
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, 2**31 - 1),
@@ -113,7 +114,8 @@ def check_values(config: Config) -> None:
 def _check_tables(config: Config) -> None:
     for key, allowed in CHOICES.items():
         value = _lookup(config, key)
-        if value is not None and value not in allowed:
+        word = str(value).lower() if isinstance(value, bool) else value
+        if value is not None and word not in allowed:
             raise unknown(key, str(value), allowed)
     for key, (low, high) in RANGES.items():
         value = _lookup(config, key)
@@ -122,6 +124,8 @@ def _check_tables(config: Config) -> None:
         if not (math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)):
             span = f"at least {low:.10g}" if high is None else f"from {low:.10g} to {high:.10g}"
             raise wrong_value(key, value, f"{span}, or -1 (no limit)" if key in UNLIMITED else span)
+    if config.trainer.limit_train_batches == 0:
+        raise wrong_value("trainer.limit_train_batches", 0, "a number of batches from 1, or a share of them above 0")
     betas: Sequence[float] | None = _lookup(config, "optimizer.betas")
     if betas is not None and (len(betas) != 2 or not all(0 <= beta < 1 for beta in betas)):
         raise wrong_value("optimizer.betas", list(betas), "two numbers from 0 to below 1")

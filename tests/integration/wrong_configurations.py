@@ -94,6 +94,14 @@ KEYS = {
     "test=true of a sealed data set": train("data.sealed=true", "test=true").says(
         "test", "sealed", "evensight test run="
     ),
+    "a sweep of nothing": Wrong(("train", "--multirun")).says("experiment", "none given"),
+    "a sweep of objectives": objective("--multirun", "seed=1,2").says("--multirun", "objective", "train"),
+    "a sweep that finds nothing": train("model=glob(zzz*)", "--multirun").says("model", "zzz*", "small_cnn"),
+    "a sweep of a wrong value": train("seed=x", "--multirun").says("seed", "a whole number"),
+    "a sweep by a wrong launcher": train("hydra/launcher=nothing", "--multirun").says(
+        "--multirun", "hydra/launcher=nothing"
+    ),
+    "a sweep by a wrong sweeper": train("hydra.sweeper=3", "--multirun").says("--multirun"),
     "an unknown logger": train("logger=wanb").says("logger", "'wanb'", "Did you mean 'wandb'"),
     "an unknown reader": train("data.reader=foldr").says("data.reader", "'foldr'", "Did you mean 'folder'"),
     "a cue twice": train("reliance.cues=[colour,colour]").says("reliance.cues", "'colour'", "twice"),
@@ -117,6 +125,8 @@ VALUES = {
     "more devices than a machine has": train("trainer.devices=999").says("trainer.devices", "found 999", "at most"),
     "an unknown strategy": train("trainer.strategy=nothing").says("trainer.strategy", "'nothing'"),
     "a share of the batches above one": train("trainer.limit_train_batches=1.5").says("limit_train_batches", "1.5"),
+    "no batch": train("trainer.limit_train_batches=0").says("trainer.limit_train_batches", "found 0", "above 0"),
+    "deterministic=perhaps": train("trainer.deterministic=perhaps").says("trainer.deterministic", "'perhaps'", "warn"),
     "a crop larger than the image": train("augment.crop_scale=[2,3]").says(
         "augment.crop_scale", "[2.0, 3.0]", "at most 1"
     ),

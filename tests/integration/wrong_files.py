@@ -15,7 +15,7 @@ from wrong_place import SMALL, Place, Wrong, train
 
 from evensight.records.artifact import write_sums
 
-Make = Callable[[Path, Place], None]
+Make = Callable[[Path, Place], object]
 MINE = Wrong(("train", "experiment=mine"))
 TEST, EXPORT, RESUME = (
     Wrong(("test", "run=run")),
@@ -153,6 +153,17 @@ YAML = {
     "an objective with an unknown key": Wrong(("objective", *SMALL, "objective=mine"))
     .given(written("configs/objective/mine.yaml", "name: a\npurpose: b\nclases: [a, b]\n"))
     .says("'objective.clases'", "Did you mean 'objective.classes'"),
+    "a broken file that a sweep reaches": Wrong(("train", "experiment=mine", "--multirun", "seed=1,2"))
+    .given(
+        lambda here, place: (
+            mine(f"{HEAD}defaults:\n  - shapes\n  - override /model: mine\n")(here, place),
+            written("configs/model/mine.yaml", "backbone: [\n")(here, place),
+        )
+    )
+    .says("configs/model/mine.yaml", "line 2", "not YAML"),
+    "a folder that cannot be made for --save": Wrong(("train", "experiment=shapes", "--save=mine"))
+    .given(written("configs", ""))
+    .says("--save", "configs/experiment/mine.yaml", "cannot be written"),
     "a file of the user's with a name of ours": train("optimizer=sgd")
     .given(written("configs/optimizer/sgd.yaml", "name: sgd\nlr: 3.0\n"))
     .says("configs/optimizer/sgd.yaml", "rename"),
@@ -213,6 +224,9 @@ RUNS = {
     "resuming from a checkpoint of another model": RESUME.given(copied_run(of_another_model("last.ckpt"))).says(
         "last.ckpt is of another model", "head.weight is [2, 7]", "[2, 100]"
     ),
+    "resuming with the classes in another order": Wrong(
+        ("train", "run={place}/runs/folder/latest", "resume=true", "objective.classes=[dog,cat]")
+    ).says("another configuration", "objective.classes", "dog"),
     "resuming with another configuration": Wrong(
         ("train", "run={place}/runs/folder/latest", "resume=true", "seed=5")
     ).says("another configuration", "seed"),

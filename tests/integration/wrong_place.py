@@ -34,12 +34,12 @@ class Wrong:
 
     argv: tuple[str, ...]
     parts: tuple[str, ...] = ()
-    make: Callable[[Path, Place], None] | None = None
+    make: Callable[[Path, Place], object] | None = None
 
     def says(self, *parts: str) -> Wrong:
         return dataclasses.replace(self, parts=parts)
 
-    def given(self, make: Callable[[Path, Place], None]) -> Wrong:
+    def given(self, make: Callable[[Path, Place], object]) -> Wrong:
         return dataclasses.replace(self, make=make)
 
 

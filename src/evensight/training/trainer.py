@@ -111,8 +111,9 @@ def _meant(said: str, config: TrainerConfig) -> str:
     given = {name: value for name, value in dataclasses.asdict(config).items() if value is not None}
     signs = (
         lambda name, value: f"{name}={value!r}" in said,
-        lambda name, value: re.search(rf"\b{name}\b", said, re.IGNORECASE),
+        lambda name, value: re.search(rf"\b{name}\b", said, re.IGNORECASE) and str(value) in said,
         lambda name, value: isinstance(value, str) and value in said,
+        lambda name, value: re.search(rf"\b{name}\b", said),
     )
     for sign in signs:
         for name, value in given.items():
