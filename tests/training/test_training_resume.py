@@ -38,17 +38,22 @@ STEPS, VALIDATION, EPOCH = "on_train_batch_end", "on_validation_batch_end", "on_
 CASES: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
     "everything": (
         (*BASE, "reliance.every_n_epochs=2"),
-        [Moment(STEPS, n) for n in (2, 3, 5, 6, 9, 15)] + [Moment(VALIDATION, n) for n in (1, 4, 7)],
+        [Moment(STEPS, n) for n in (9, 2, 3, 5, 6, 15)] + [Moment(VALIDATION, n) for n in (1, 4, 7)],
     ),
     "checkpoints now and then": ((*BASE, "trainer.checkpoint_every.steps=4"), [Moment(STEPS, n) for n in (5, 9, 14)]),
     "validation within the epoch": (
         # After batches 2 and 4: the epoch ends with the figures of its second validation.
         (*PLAIN, "trainer.val_check_interval=2"),
-        [Moment(STEPS, n) for n in (3, 5, 7, 10)] + [Moment(VALIDATION, n) for n in (1, 6)] + [Moment(EPOCH, 1)],
+        [Moment(STEPS, n) for n in (10, 3, 5, 7)] + [Moment(VALIDATION, n) for n in (1, 6)] + [Moment(EPOCH, 1)],
+    ),
+    "figures of a validation within the epoch": (
+        # After batch 3 alone: what it measured is written at the end of the epoch.
+        (*BASE, "trainer.accumulate_grad_batches=1", "trainer.max_epochs=2", "trainer.val_check_interval=3"),
+        [Moment(STEPS, n) for n in (5, 10)],
     ),
     "validation within an optimizer step": (
         (*PLAIN, "trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2", *STOPPING),
-        [Moment(STEPS, n) for n in (3, 4, 5, 8)] + [Moment(VALIDATION, 2)],
+        [Moment(STEPS, n) for n in (8, 3, 4, 5)] + [Moment(VALIDATION, 2)],
     ),
     "validation every second epoch": (
         (*PLAIN, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=3"),
@@ -56,7 +61,7 @@ CASES: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
     ),
     "early stopping": (
         (*PLAIN, *STOPPING, "trainer.max_epochs=6"),
-        [Moment(STEPS, n) for n in (2, 8, 15)] + [Moment(VALIDATION, 9), Moment(EPOCH, 2), Moment(EPOCH, 3)],
+        [Moment(STEPS, n) for n in (15, 2, 8)] + [Moment(VALIDATION, 9), Moment(EPOCH, 2), Moment(EPOCH, 3)],
     ),
     "early stopping held up": (
         (*PLAIN, *STOPPING, "callbacks.early_stopping.patience=1", "trainer.max_epochs=6", "trainer.min_epochs=4"),
@@ -65,7 +70,7 @@ CASES: dict[str, tuple[tuple[str, ...], list[Moment]]] = {
     "a number of steps": (
         # The last epoch ends within, after its second step of three.
         (*PLAIN, "trainer.max_epochs=-1", "trainer.max_steps=8", "trainer.accumulate_grad_batches=2"),
-        [Moment(STEPS, n) for n in (4, 5, 6, 14)] + [Moment(VALIDATION, n) for n in (1, 5)] + [Moment(EPOCH, 1)],
+        [Moment(STEPS, n) for n in (6, 4, 5, 14)] + [Moment(VALIDATION, n) for n in (1, 5)] + [Moment(EPOCH, 1)],
     ),
     "part of the batches": ((*PLAIN, "trainer.limit_train_batches=3"), [Moment(STEPS, n) for n in (1, 3, 4, 6)]),
     "the same batches": (
@@ -97,7 +102,16 @@ def whole(shared: Workplace) -> Kept:
     return fit
 
 
-@pytest.mark.parametrize(("case", "moment"), [(case, one) for case, (_, moments) in CASES.items() for one in moments])
+def drawn() -> list[Any]:
+    """Every case at every moment: the first of each at once, the others where slow tests are run."""
+    return [
+        pytest.param(case, moment, id=f"{case}-{moment}", marks=[pytest.mark.slow] if number else [])
+        for case, (_, moments) in CASES.items()
+        for number, moment in enumerate(moments)
+    ]
+
+
+@pytest.mark.parametrize(("case", "moment"), drawn())
 def test_a_fit_killed_anywhere_goes_on_to_the_bit(case: str, moment: Moment, place: Workplace, whole: Kept) -> None:
     overrides = CASES[case][0]
     ended = end(place, moment, *overrides)
@@ -183,7 +197,7 @@ def test_a_fit_that_is_complete_returns_at_once(case: str, shared: Workplace, wh
 
 
 def test_a_checkpoint_counts_what_was_consumed_and_sums_what_was_seen(place: Workplace) -> None:
-    """At five workers' speed the loader is far ahead of the third step."""
+    """Four threads build ahead: the loader is beyond the third step."""
     ended = end(place, Moment("on_train_batch_start", 4), *PLAIN, "data.num_workers=4")
     saved = read_checkpoint(ended.run.checkpoints / "last.ckpt")
     assert saved["position"] == {"epochs": 0, "batches": 3, "validation": False}

@@ -71,7 +71,8 @@ class Loader:
 
     Lightning calls `set_epoch` by itself; in a loop of your own, call it before each epoch. The epoch's order, and what
     is drawn for each image, follow from (seed, epoch), so a loader that is told the epoch and the batches consumed goes
-    on exactly where another one stopped.
+    on exactly where another one stopped. It counts the batches that it handed out, not those that its threads have
+    built; a loop that takes batches before their step, as a prefetcher does, keeps a count of its own.
 
     Args:
         dataset: What to load.
@@ -114,7 +115,7 @@ class Loader:
         self.world_size = world_size
         self.weights = weights
         self.epoch = 0
-        self._consumed = 0  # batches handed out in this epoch
+        self._handed_out = 0  # batches of this epoch
         self._resume_at = 0  # batches the next iteration leaves out
 
     def __len__(self) -> int:
@@ -128,27 +129,27 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch; the one that `load_state_dict` named goes on where it stopped."""
         if epoch != self.epoch:
-            self.epoch, self._consumed, self._resume_at = epoch, 0, 0
+            self.epoch, self._handed_out, self._resume_at = epoch, 0, 0
 
     def state_dict(self) -> dict[str, int]:
-        """Returns the epoch and the batches consumed in it."""
-        return {"epoch": self.epoch, "batches": self._consumed}
+        """Returns the epoch and the batches of it that were handed out."""
+        return {"epoch": self.epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Makes the next iteration start behind the batches consumed; after a whole epoch, with the next one."""
-        self.epoch, self._consumed = int(state["epoch"]), int(state["batches"])
-        if self._consumed >= len(self):
-            self.epoch, self._consumed = self.epoch + 1, 0
-        self._resume_at = self._consumed
+        self.epoch, self._handed_out = int(state["epoch"]), int(state["batches"])
+        if self._handed_out >= len(self):
+            self.epoch, self._handed_out = self.epoch + 1, 0
+        self._resume_at = self._handed_out
 
     def __iter__(self) -> Iterator[Batch]:
         start, self._resume_at = self._resume_at, 0
-        self._consumed = start
+        self._handed_out = start
         epoch = self.epoch
         order = epoch_order(len(self.dataset), self.seed, epoch, self.shuffle, self.weights)
         batches = self._ahead(epoch, order, start) if self.num_workers else self._in_turn(epoch, order, start)
         for batch in batches:
-            self._consumed += 1
+            self._handed_out += 1
             yield batch
 
     def _build(self, epoch: int, order: NDArray[np.int64], number: int) -> Batch:
