@@ -8,7 +8,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
-from evensight import lifeline, ranks
+from evensight import last_words, lifeline, ranks
 from evensight.config import TrainerConfig
 from evensight.errors import UserError
 from evensight.interruption import deferred
@@ -18,7 +18,7 @@ CONFIG = SimpleNamespace(data=SimpleNamespace(batch_size=12), trainer=TrainerCon
 
 
 def work(scenario: str, here: ranks.World) -> None:
-    ranks.go_on_with("the hint")
+    last_words.go_on_with("the hint")
     if scenario == "words":
         import torch
 

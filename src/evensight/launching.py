@@ -18,7 +18,8 @@ from evensight.config import Config
 from evensight.devices import check_count, num_ranks, shared
 from evensight.errors import RunError, UserError
 from evensight.interruption import Interrupted
-from evensight.ranks import LAUNCHER, LEFT
+from evensight.last_words import LAUNCHER
+from evensight.ranks import LEFT
 from evensight.world import world
 
 # Seconds that the other ranks have to end by themselves when one has ended badly.

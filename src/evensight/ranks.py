@@ -17,36 +17,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from evensight import last_words
 from evensight.devices import on_gpu, shared
-from evensight.errors import RunError, UserError, first_line
 from evensight.interruption import Interrupted, ignored
+from evensight.last_words import LAUNCHER, LostRankError
 from evensight.lifeline import Lifeline
 from evensight.world import World, world
 
 if TYPE_CHECKING:
     from evensight.config import Config
 
-__all__ = ["World", "agreed", "any_rank", "barrier", "gathered", "go_on_with", "joined", "leader_first", "parted"]
-__all__ += ["share_of_images", "summed", "voice", "world"]
+__all__ = ["World", "agreed", "any_rank", "barrier", "gathered", "joined", "leader_first", "parted"]
+__all__ += ["share_of_images", "summed", "world"]
 
 T = TypeVar("T")
 
-LAUNCHER = "EVENSIGHT_LAUNCHER"  # process id of `launching.py`, in the environment of its ranks
 LEFT = "evensight/left/"  # + rank, in the store: ended before it joined, said by the launcher
-_HERE, _LAST_WORDS = "evensight/here/", "evensight/last words/"
+_HERE = "evensight/here/"
 # A rank may prepare data for hours while the others wait for it; one that died is noticed by the lifeline.
 _FOREVER = datetime.timedelta(days=30)
 _JOIN_SECONDS = 600.0
-_TO_SPEAK = 2.0  # seconds for rank 0, where the others end for the same reason and nothing joins them yet
-_DIED = ("closed by peer", "reset by peer", "broken pipe", "gloo", "nccl", "socket", "connection", "timed out")
-
-
-class LostRankError(RunError):
-    """Another rank's process is gone."""
-
-
-class PeerError(RunError):
-    """Another rank failed and has said why."""
 
 
 @dataclass
@@ -60,12 +50,10 @@ class _Group:
     gpu: bool
 
 
-class _State:
+class _Joined:
     """Of this process."""
 
     group: _Group | None = None
-    quiet: bool | None = None  # whether another rank says what ended this one; None: they have not spoken of it
-    hint = "start it again"  # how to go on
 
 
 @contextlib.contextmanager
@@ -73,7 +61,7 @@ def joined(config: Config) -> Iterator[World]:
     """Joins the ranks for the length of the block; in a process alone it does nothing.
 
     It lasts until `parted`, or to the end of the block: every rank waits for all, and the process group is gone. When
-    the block raises before that, the other ranks hear of it, and `voice` tells which of them says why.
+    the block raises before that, the other ranks hear of it, and `last_words.voice` tells which of them says why.
 
     Args:
         config: Says what they train on, and how many images there are in a step.
@@ -89,38 +77,38 @@ def joined(config: Config) -> Iterator[World]:
         return
     shared(config.data.batch_size, here.size)
     _end_with_launcher()
-    group = _State.group = _join(here, on_gpu(config.trainer))
+    group = _Joined.group = _join(here, on_gpu(config.trainer))
     try:
         yield here
         parted()
     except BaseException as error:
-        if _State.group is None:  # what happens after the ranks have parted is rank 0's alone
+        if _Joined.group is None:  # what happens after the ranks have parted is rank 0's alone
             raise
-        meaning = _meaning(error, group)
-        if not isinstance(meaning, Interrupted):
+        meant = last_words.meaning(error, group.lifeline)
+        if not isinstance(meant, Interrupted):
             ignored()
-        _leave(meaning, group)
-        if meaning is error:
+        _leave(meant, group)
+        if meant is error:
             raise
-        raise meaning from error
+        raise meant from error
     finally:
-        _State.group = None
+        _Joined.group = None
 
 
 def parted() -> bool:
     """Waits for all ranks and ends what joins them; returns whether this one goes on with what comes after."""
-    group = _State.group
+    group = _Joined.group
     if group is not None:
         barrier()
         group.lifeline.close(0)
-        _State.group = None
+        _Joined.group = None
         _dist().destroy_process_group()
     return world().leads
 
 
 def agreed(value: T) -> T:
     """Returns rank 0's value on every rank; it must pickle."""
-    group = _State.group
+    group = _Joined.group
     if group is None:
         return value
     box: list[Any] = [value]
@@ -130,7 +118,7 @@ def agreed(value: T) -> T:
 
 def gathered(value: T) -> list[T]:
     """Returns every rank's value, in order of rank, on every rank."""
-    group = _State.group
+    group = _Joined.group
     if group is None:
         return [value]
     found: list[Any] = [None] * group.here.size
@@ -140,7 +128,7 @@ def gathered(value: T) -> list[T]:
 
 def any_rank(flag: bool) -> bool:
     """Returns on every rank whether any of them has the flag up. One small message over the CPU, no device."""
-    group = _State.group
+    group = _Joined.group
     if group is None:
         return flag
     import torch
@@ -153,8 +141,8 @@ def any_rank(flag: bool) -> bool:
 def summed(value: Any) -> Any:
     """Returns the sum of a tensor over all ranks, on the CPU; exact for integers."""
     total = value.detach().cpu().clone()
-    if _State.group is not None:
-        _dist().all_reduce(total, group=_State.group.control)
+    if _Joined.group is not None:
+        _dist().all_reduce(total, group=_Joined.group.control)
     return total
 
 
@@ -170,7 +158,7 @@ def share_of_images(num: Any) -> Any:
     Returns:
         A tensor, None in a process alone.
     """
-    group = _State.group
+    group = _Joined.group
     if group is None:
         return None
     total = num.clone()
@@ -180,8 +168,8 @@ def share_of_images(num: Any) -> Any:
 
 def barrier() -> None:
     """Waits until every rank is here."""
-    if _State.group is not None:
-        _dist().barrier(group=_State.group.control)
+    if _Joined.group is not None:
+        _dist().barrier(group=_Joined.group.control)
 
 
 @contextlib.contextmanager
@@ -192,29 +180,6 @@ def leader_first() -> Iterator[None]:
     yield
     if world().leads:
         barrier()
-
-
-def go_on_with(hint: str) -> None:
-    """Sets what the sentence of a lost rank tells the user to do."""
-    _State.hint = hint
-
-
-def voice(error: BaseException | None = None) -> str | None:
-    """Returns what this process puts before the sentence that ends it, None where another rank says it.
-
-    Args:
-        error: What ended it. Before the ranks have joined, a mistake of the user's is every rank's.
-    """
-    here = world()
-    if _State.quiet:
-        return None
-    if here.leads or isinstance(error, LostRankError):  # rank 0 is among the lost
-        return ""
-    if _State.quiet is False or not isinstance(error, UserError | Interrupted | None):
-        return f"rank {here.rank}: "
-    if LAUNCHER not in os.environ:
-        time.sleep(_TO_SPEAK)  # torchrun ends rank 0 as soon as this one has ended
-    return None
 
 
 def _join(here: World, gpu: bool) -> _Group:
@@ -234,7 +199,7 @@ def _join(here: World, gpu: bool) -> _Group:
     control = dist.new_group(backend="gloo", timeout=_FOREVER)
 
     def sentence(lost: set[int]) -> str | None:
-        return _sentence(lost) if _speaks(here.rank, lost) else None
+        return last_words.sentence(lost) if last_words.speaks(here.rank, lost) else None
 
     lifeline = Lifeline(here.rank, here.size, store, os.environ["MASTER_ADDR"], sentence)
     return _Group(here, store, control, lifeline, gpu)
@@ -247,80 +212,21 @@ def _await_all(store: Any, here: World) -> None:
     while missing := {rank for rank in missing if not store.check([f"{_HERE}{rank}"])}:
         gone = {rank for rank in missing if store.check([f"{LEFT}{rank}"])}
         if gone or time.monotonic() > deadline:
-            _State.quiet = not _speaks(here.rank, gone)
-            raise LostRankError(_sentence(gone or missing))
+            error = LostRankError(last_words.sentence(gone or missing))
+            last_words.settle(error, here.rank, store, gone)
+            raise error
         time.sleep(0.05)
 
 
-def _meaning(error: BaseException, group: _Group) -> BaseException:
-    """Returns what an exception means where another rank's end may have caused it."""
-    if isinstance(error, UserError | RunError) or not isinstance(error, RuntimeError | Interrupted):
-        return error
-    text = str(error).lower()
-    died = isinstance(error, Interrupted) or any(word in text for word in _DIED)
-    if not _trouble(group, 5.0 if died and isinstance(error, RuntimeError) else 0.0):
-        return error
-    if group.lifeline.lost:
-        return LostRankError(_sentence(group.lifeline.lost))
-    status = group.lifeline.status_of_others()
-    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-        return Interrupted(status - 128, _State.hint)
-    return error if isinstance(error, Interrupted) else PeerError(f"another rank failed ({first_line(error)})")
-
-
-def _trouble(group: _Group, seconds: float) -> bool:
-    try:
-        return group.lifeline.trouble(seconds)
-    except Interrupted:  # who started the ranks ends those that are left
-        return group.lifeline.trouble(1.0)
-
-
 def _leave(error: BaseException, group: _Group) -> None:
-    """Tells the other ranks how this one ends, and finds out who says why."""
-    rank, words = group.here.rank, f"{type(error).__name__}: {error}"
-    with contextlib.suppress(RuntimeError):  # the store may be gone
-        group.store.set(f"{_LAST_WORDS}{rank}", words)
-    lost = group.lifeline.lost
-    group.lifeline.close(_status(error))
+    rank, lost = group.here.rank, group.lifeline.lost
+    last_words.announce(error, rank, group.store, group.lifeline)
     if lost:
-        _exit_at_once_at_the_end()
+        last_words.exit_at_once_at_the_end(error)
     else:  # the others notice at once, not when this process is gone
         with contextlib.suppress(RuntimeError):
             _dist().destroy_process_group(group.control if group.gpu else None)
-    if isinstance(error, LostRankError):
-        _State.quiet = not _speaks(rank, lost)
-    elif isinstance(error, PeerError):
-        _State.quiet = True
-    elif rank > 0:
-        _State.quiet = isinstance(error, Interrupted) or _leader_says(words, group)
-
-
-def _leader_says(words: str, group: _Group) -> bool:
-    """Returns whether rank 0 ends with the same words, waiting some seconds for them."""
-    deadline = time.monotonic() + 5.0
-    with contextlib.suppress(RuntimeError):
-        while time.monotonic() < deadline:
-            if group.store.check([f"{_LAST_WORDS}0"]):
-                return bool(group.store.get(f"{_LAST_WORDS}0").decode() == words)
-            time.sleep(0.05)
-    return False
-
-
-def _speaks(rank: int, lost: set[int]) -> bool:
-    """Returns whether this is the first rank that is left."""
-    return all(other in lost for other in range(rank))
-
-
-def _sentence(lost: set[int]) -> str:
-    names = ", ".join(str(rank) for rank in sorted(lost))
-    which = f"rank {names} was" if len(lost) == 1 else f"ranks {names} were"
-    return f"{which} lost (its process ended without a word: killed, out of memory, or its machine); {_State.hint}"
-
-
-def _status(error: BaseException) -> int:
-    if isinstance(error, Interrupted):
-        return error.status
-    return 2 if isinstance(error, UserError) else 4
+    last_words.settle(error, rank, group.store, lost)
 
 
 def _end_with_launcher() -> None:
@@ -332,19 +238,6 @@ def _end_with_launcher() -> None:
     prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
     if os.getppid() != int(launcher):
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _exit_at_once_at_the_end() -> None:
-    """With a rank gone, taking down a process group of NCCL may wait for it for ever; nothing of ours is left to do."""
-    import atexit
-    import sys
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(4)
-
-    atexit.register(leave)
 
 
 def _dist() -> Any:
