@@ -120,6 +120,17 @@ def test_a_fit_killed_anywhere_goes_on_to_the_bit(case: str, moment: Moment, pla
     assert_same(whole(*overrides), ended.run)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+@pytest.mark.parametrize("moment", [Moment(STEPS, 9), Moment(VALIDATION, 4)], ids=str)
+def test_a_fit_killed_on_a_gpu_goes_on_to_the_bit(precision: str, moment: Moment, place: Workplace) -> None:
+    overrides = (*BASE, "trainer=gpu", f"trainer.precision={precision}", "trainer.deterministic=true")
+    ended = end(place, moment, *overrides)
+    go_on(place, ended)
+    assert_same(place.fit(*overrides).run, ended.run)
+
+
 @pytest.mark.parametrize("workers", [(0, 4), (4, 1), (1, 0)])
 def test_the_number_of_workers_may_change(workers: tuple[int, int], place: Workplace, whole: Kept) -> None:
     """The loader has drawn batches ahead when the fit is killed; they are not consumed."""

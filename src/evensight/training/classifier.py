@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fnmatch
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,8 +23,9 @@ from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
-from evensight.ranks import gathered, share_of_images
+from evensight.ranks import share_of_images
 from evensight.training.compiling import compile_training
+from evensight.training.epoch_sums import EpochSums
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.position import position, settle
@@ -113,12 +113,9 @@ class Classifier(lightning.LightningModule):
         self.phase_state: dict[str, Any] = {}  # what a checkpoint keeps of the phase; see phases.py
         self.skips_bad_steps = False  # whether the figures leave out what FiniteGuard skips
         self.lr_scale = 1.0  # of every phase's learning rate, after FiniteGuard went back
-        self._train_sums = torch.zeros(4, dtype=torch.float64)  # loss x images, images, hits, images with a decision
-        self._validation_sums = torch.zeros(2, dtype=torch.float64)  # loss x images, images
+        self._sums = EpochSums()
         self._num_images = torch.zeros(())  # of this rank in the step
-        self._resumed: dict[str, Any] | None = None  # sums and times of the epoch that a checkpoint was within
-        self._began = 0.0  # seconds, when the epoch began
-        self._trained: float | None = None  # when its training steps ended and validation began
+        self._resumed: dict[str, Any] | None = None  # sums of the epoch that a checkpoint was within
 
     def setup(self, stage: str) -> None:
         """Has the training steps compiled, where asked; freezes a phase's parts before ranks agree on the gradients."""
@@ -147,7 +144,7 @@ class Classifier(lightning.LightningModule):
             sums = torch.stack([figure.double() for figure in figures])
             if self.skips_bad_steps:
                 sums = torch.where(loss.isfinite(), sums, 0.0)
-            self._train_sums[: len(figures)] += sums
+            self._sums.train[: len(figures)] += sums
         return loss
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
@@ -159,7 +156,7 @@ class Classifier(lightning.LightningModule):
         """Adds up the task's own loss, without the method's smoothing or weights, and returns the decisions."""
         logits = self(batch["image"])
         losses = self.task.loss(logits, batch["target"]) * batch["weight"]
-        self._validation_sums += torch.stack([losses.sum(), batch["weight"].sum()]).double()
+        self._sums.validation += torch.stack([losses.sum(), batch["weight"].sum()]).double()
         return {"preds": self.task.decide(logits)}
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -196,21 +193,14 @@ class Classifier(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Starts the sums and the clock, and keeps frozen modules (their norms' statistics too) as they are."""
-        self._train_sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._sums = EpochSums(self.device)
         self._keep_frozen()
-        self._began, self._trained = time.perf_counter(), None
 
     def on_train_start(self) -> None:
         """Goes on with the sums and the clock of the epoch that a checkpoint was within."""
         self._keep_frozen()
         if self._resumed is not None:
-            self._train_sums, self._validation_sums = (
-                own_share(self._resumed[name], self.global_rank, self.trainer.world_size).to(self.device)
-                for name in ("train", "validation")
-            )
-            self._began, trained = time.perf_counter() - self._resumed["seconds"], self._resumed["seconds_trained"]
-            self._trained = None if trained is None else self._began + trained
+            self._sums = EpochSums.from_state(self._resumed, self.global_rank, self.trainer.world_size, self.device)
             self._resumed = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -218,12 +208,7 @@ class Classifier(lightning.LightningModule):
         where = position(self.trainer)
         settle(checkpoint["loops"], where)
         checkpoint["phase"], checkpoint["position"] = self.phase_state, where
-        checkpoint["sums"] = {
-            "train": torch.stack(gathered(self._train_sums.cpu())),
-            "validation": torch.stack(gathered(self._validation_sums.cpu())),
-            "seconds": time.perf_counter() - self._began,
-            "seconds_trained": None if self._trained is None else self._trained - self._began,
-        }
+        checkpoint["sums"] = self._sums.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the sums of an epoch that is not over; `on_train_start` goes on with them."""
@@ -231,8 +216,7 @@ class Classifier(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Stops the clock of the training steps and starts the sums."""
-        self._trained = time.perf_counter()
-        self._validation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._sums.begin_validation(self.device)
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/loss` for callbacks that monitor it."""
@@ -263,12 +247,11 @@ class Classifier(lightning.LightningModule):
     @property
     def record(self) -> Record:
         """Loss, accuracy, images per second and learning rate of the epoch, over all ranks; to be asked for on each."""
-        total, n, hits, decided = self.trainer.strategy.reduce(self._train_sums.clone(), reduce_op="sum").tolist()
-        seconds = (self._trained or time.perf_counter()) - self._began
+        total, n, hits, decided = self.trainer.strategy.reduce(self._sums.train.clone(), reduce_op="sum").tolist()
         record = Record(self._validation_figures())
         if n:
             record.add("train/loss", total / n)
-            record.add("train/images_per_second", n / max(seconds, 1e-9))
+            record.add("train/images_per_second", n / max(self._sums.seconds, 1e-9))
         if decided:
             record.add("train/accuracy", hits / decided)
         if self.trainer.optimizers:
@@ -276,7 +259,7 @@ class Classifier(lightning.LightningModule):
         return record
 
     def _validation_figures(self) -> dict[str, float]:
-        total, n = self.trainer.strategy.reduce(self._validation_sums.clone(), reduce_op="sum").tolist()
+        total, n = self.trainer.strategy.reduce(self._sums.validation.clone(), reduce_op="sum").tolist()
         return {"val/loss": total / n} if n else {}
 
 
@@ -297,19 +280,6 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
         own = list(part.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
             yield part
-
-
-def own_share(sums: Tensor, rank: int, num_ranks: int) -> Tensor:
-    """Returns what a rank goes on with of the sums of an epoch.
-
-    Args:
-        sums: `[R, n]` of the R ranks there were.
-        rank: Of this process.
-        num_ranks: There are now; where they are not R, rank 0 takes all, and the total is equal to rounding.
-    """
-    if len(sums) == num_ranks:
-        return sums[rank].clone()
-    return sums.sum(0) if rank == 0 else torch.zeros_like(sums[0])
 
 
 def initial_values(hparams: Mapping[str, Any]) -> dict[str, Tensor]:
