@@ -106,6 +106,8 @@ def test_resumed_run_equals_the_uninterrupted_one(
         patch.setattr(room, "user_callbacks", lambda config: [*build(config), KillAfter(1)])
         with pytest.raises(KilledError):
             room.train(config, run, place.manifest, place.objective)
+    # Two steps an epoch; the kill came after the first of the second epoch.
+    assert read_checkpoint(run.checkpoints / "last.ckpt")["global_step"] == (3 if resumable else 2)
     again = dataclasses.replace(config, resume=True, run=str(run.folder))
     room.train(again, run, place.manifest, place.objective)
     assert num_graphs() == 3
