@@ -1,11 +1,12 @@
 """One run by 1, 2 and 3 processes on the CPU (gloo): what is equal exactly, what to rounding, what cannot be.
 
-    python scripts/ranks_table.py                                   # 9 small runs of shapes, 5 minutes on 2 cores
+    python scripts/ranks_table.py                                   # 13 small runs of shapes, 8 minutes on 2 cores
     python scripts/ranks_table.py --show results/ranks_table.json   # prints the table of a file again
 
-Three settings, each at the same 96 images a step: GroupNorm in training, weights that do not change (a trained backbone
-with a head as it began: the arithmetic of counts and verdicts alone), BatchNorm in training. Writes every figure, the
-hardware and the versions, and prints the table.
+Each setting at the same 96 images a step, against one process with one thread: GroupNorm and BatchNorm in training, and
+weights that do not change (a trained backbone with a head as it began: the arithmetic of counts and verdicts alone).
+What rounding alone becomes in as many steps, one process with two threads shows. Writes every figure, the hardware and
+the versions, and prints the table.
 """
 
 from __future__ import annotations
@@ -23,25 +24,22 @@ from evensight.cli import main
 from evensight.environment import environment
 from evensight.files import write_json
 
-SIZES = (1, 2, 3)
 SMALL = (
-    *(
-        "experiment=shapes",
-        "trainer=ddp_cpu",
-        "data.correlation=0.5",
-        "data.num_train=2400",
-        "data.num_validation=1501",
-        "data.num_test=1024",
-    ),
+    *("experiment=shapes", "trainer=ddp_cpu", "data.correlation=0.5"),
+    *("data.num_train=2400", "data.num_validation=1501", "data.num_test=1024"),
     *("data.batch_size=96", "data.eval_batch_size=100", "model.size=32", "model.kwargs.channels=[16,32,32]"),
-    *("model.kwargs.num_strided=2", "model.drop_rate=0.0", "trainer.max_epochs=4", "trainer.num_threads=1"),
+    *("model.kwargs.num_strided=2", "model.drop_rate=0.0", "trainer.max_epochs=4"),
     *("reliance.every_n_epochs=2", "reliance.max_images=500", "allow_targets=[ranks_table]"),
 )
-SETTINGS = {
-    "GroupNorm, trained": ("model.kwargs.norm=group",),
+# What each setting adds, and by how many processes and threads it runs; the first is what the others are compared with.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "GroupNorm, AdamW": ("model.kwargs.norm=group",),
+    "GroupNorm, SGD": ("model.kwargs.norm=group", "optimizer=sgd", "optimizer.lr=0.05"),
     "GroupNorm, fixed weights": ("model.kwargs.norm=group", "optimizer.lr=0.0", "model.checkpoint_path={trained}"),
-    "BatchNorm, trained": ("model.kwargs.norm=batch",),
+    "BatchNorm, AdamW": ("model.kwargs.norm=batch",),
 }
+WAYS = {"GroupNorm, AdamW": ((1, 1), (1, 2), (2, 1), (3, 1))}
+USUAL_WAYS = ((1, 1), (2, 1), (3, 1))
 ROW = ("label", "estimate", "low", "high", "n", "verdict")
 
 
@@ -74,17 +72,18 @@ class Recorder(Callback):
             file.write(json.dumps(line) + "\n")
 
 
-def trained(setting: str, size: int, runs_dir: Path) -> dict[str, Any]:
+def trained(setting: str, size: int, threads: int, runs_dir: Path) -> dict[str, Any]:
     """Runs the main job by `size` processes and returns what is compared."""
-    name = f"{named(setting)}_{size}"
+    name = f"{named(setting)}_{size}_{threads}"
     folder = runs_dir / name / "latest"
     recorded = runs_dir / name / "recorded"
     for old in recorded.glob("*.jsonl"):
         old.unlink()
     recorder = f"callbacks.recorder={{_target_: ranks_table.Recorder, folder: {recorded}}}"
-    best = runs_dir / f"{named('GroupNorm, trained')}_1" / "latest" / "checkpoints" / "best.ckpt"
+    best = runs_dir / f"{named('GroupNorm, AdamW')}_1_1" / "latest" / "checkpoints" / "best.ckpt"
     chosen = [argument.format(trained=best) for argument in SETTINGS[setting]]
-    arguments = [*SMALL, *chosen, f"trainer.devices={size}", f"experiment_name={name}", recorder]
+    arguments = [*SMALL, *chosen, f"experiment_name={name}", recorder]
+    arguments += [f"trainer.devices={size}", f"trainer.num_threads={threads}"]
     status = main(["train", *arguments, f"runs_dir={runs_dir}"])
     if status != 0:
         raise SystemExit(f"{setting} by {size} processes ended with status {status}")
@@ -130,7 +129,7 @@ def steps(ranks: list[list[dict[str, Any]]]) -> list[tuple[list[int], float]]:
     return [(sorted(shown[key]), total[key] / len(shown[key])) for key in sorted(shown)]
 
 
-def compared(setting: str, size: int, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def compared(setting: str, size: int, threads: int, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Returns a row of the table."""
     differences = [abs(a[1] - b[1]) for a, b in zip(one["steps"], other["steps"], strict=True)]
     epochs = len(one["histograms"])
@@ -149,9 +148,11 @@ def compared(setting: str, size: int, one: dict[str, Any], other: dict[str, Any]
     return {
         "setting": setting,
         "ranks": size,
+        "threads": threads,
         "steps": len(differences),
         "steps_with_the_same_images": sum(a[0] == b[0] for a, b in zip(one["steps"], other["steps"], strict=True)),
         "loss_difference_first_step": differences[0],
+        "loss_difference_first_10_steps": max(differences[:10]),
         "loss_difference_largest": max(differences),
         "validation_images_each_counted_once": other["validated"] == sorted(unique * epochs),
         "histogram_cells": len(cells),
@@ -177,19 +178,21 @@ def table(rows: list[dict[str, Any]]) -> str:
         "histogram cells equal",
         "reliance equal",
         "verdict rows equal",
-        "loss of a step: largest difference (first step)",
+        "largest difference of a step's loss: first step, first 10, all",
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         cells = (
             row["setting"],
-            str(row["ranks"]),
+            str(row["ranks"]) + (f", {row['threads']} threads" if row["threads"] > 1 else ""),
             f"{row['steps_with_the_same_images']} of {row['steps']}",
             "yes" if row["validation_images_each_counted_once"] else "no",
             f"{row['histogram_cells_equal']:,} of {row['histogram_cells']:,}",
             "yes" if row["reliance_equal"] else "no",
             f"{row['verdict_rows_equal']} of {row['verdict_rows']}",
-            f"{row['loss_difference_largest']:.1e} ({row['loss_difference_first_step']:.1e})",
+            ", ".join(
+                f"{row[f'loss_difference_{steps}']:.1e}" for steps in ("first_step", "first_10_steps", "largest")
+            ),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -206,7 +209,8 @@ if __name__ == "__main__":
         sys.exit(0)
     found = []
     for setting in SETTINGS:
-        one, *others = (trained(setting, size, options.runs_dir) for size in SIZES)
-        found += [compared(setting, size, one, other) for size, other in zip(SIZES[1:], others, strict=True)]
+        ways = WAYS.get(setting, USUAL_WAYS)
+        one, *others = (trained(setting, *way, options.runs_dir) for way in ways)
+        found += [compared(setting, *way, one, other) for way, other in zip(ways[1:], others, strict=True)]
     write_json(options.out, {"environment": environment(), "settings": {"all": SMALL, **SETTINGS}, "results": found})
     print(table(found))
