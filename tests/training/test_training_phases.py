@@ -169,10 +169,10 @@ def test_resume_within_the_second_phase(place: Workplace, method: dict[str, obje
 @pytest.mark.parametrize(
     "moment",
     [
-        Moment("on_train_batch_end", 6),  # in the first phase
+        pytest.param(Moment("on_train_batch_end", 6), marks=pytest.mark.slow),  # in the first phase
         Moment("on_train_batch_start", 9),  # before the second has a checkpoint: that of the end of the first is there
         Moment("on_train_batch_end", 10),
-        Moment("on_validation_batch_end", 4),  # of the last epoch
+        pytest.param(Moment("on_validation_batch_end", 4), marks=pytest.mark.slow),  # of the last epoch
     ],
     ids=str,
 )
@@ -184,7 +184,9 @@ def test_ended_in_a_phase_and_gone_on_with_to_the_bit(
     assert_same(whole_of_two_phases, ended.run)
 
 
-@pytest.mark.parametrize("batch", [8, 9, 12])
+@pytest.mark.parametrize(
+    "batch", [9, pytest.param(8, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)]
+)
 def test_a_phase_goes_on_from_the_average_also_when_resumed(
     batch: int, place: Workplace, method: dict[str, object], monkeypatch: Any
 ) -> None:

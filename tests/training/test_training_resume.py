@@ -102,12 +102,18 @@ def whole(shared: Workplace) -> Kept:
     return fit
 
 
+QUICK = (
+    *("everything", "validation within the epoch", "figures of a validation within the epoch"),
+    *("validation within an optimizer step", "early stopping", "a number of steps"),
+)
+
+
 def drawn() -> list[Any]:
-    """Every case at every moment: the first of each at once, the others where slow tests are run."""
+    """Every case at every moment: the first of some at once, the others (2 s each) where slow tests are run."""
     return [
-        pytest.param(case, moment, id=f"{case}-{moment}", marks=[pytest.mark.slow] if number else [])
+        pytest.param(case, one, id=f"{case}-{one}", marks=[] if case in QUICK and not number else [pytest.mark.slow])
         for case, (_, moments) in CASES.items()
-        for number, moment in enumerate(moments)
+        for number, one in enumerate(moments)
     ]
 
 
@@ -131,7 +137,7 @@ def test_a_fit_killed_on_a_gpu_goes_on_to_the_bit(precision: str, moment: Moment
     assert_same(place.fit(*overrides).run, ended.run)
 
 
-@pytest.mark.parametrize("workers", [(0, 4), (4, 1), (1, 0)])
+@pytest.mark.parametrize("workers", [(4, 0), *(pytest.param(one, marks=pytest.mark.slow) for one in ((0, 4), (1, 4)))])
 def test_the_number_of_workers_may_change(workers: tuple[int, int], place: Workplace, whole: Kept) -> None:
     """The loader has drawn batches ahead when the fit is killed; they are not consumed."""
     before, after = workers
@@ -141,6 +147,7 @@ def test_the_number_of_workers_may_change(workers: tuple[int, int], place: Workp
     assert_same(whole(*PLAIN), ended.run)
 
 
+@pytest.mark.slow
 def test_a_fit_killed_again_and_again_comes_to_the_same(place: Workplace, whole: Kept) -> None:
     ended = end(place, Moment(STEPS, 2), *PLAIN)
     for _ in range(6):
@@ -186,7 +193,7 @@ def test_killed_while_best_is_written_for_the_first_time(place: Workplace, whole
     assert_same(whole(*PLAIN), ended.run)
 
 
-@pytest.mark.parametrize("case", ["everything", "a number of steps", "early stopping", "validation within the epoch"])
+@pytest.mark.parametrize("case", ["everything", "a number of steps", "early stopping"])
 def test_a_fit_that_is_complete_returns_at_once(case: str, shared: Workplace, whole: Kept, monkeypatch: Any) -> None:
     """As when the process is killed in the export."""
     run = whole(*CASES[case][0])

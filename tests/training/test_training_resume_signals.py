@@ -46,18 +46,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: tuple[Manifest, Object
     [
         # In the first batch of a window of two: its gradients are not lost, the window is finished.
         (Moment(STEPS, 1), (), at(0, 2, False)),
-        (Moment(STEPS, 9), (), at(1, 4, False)),
+        pytest.param(Moment(STEPS, 9), (), at(1, 4, False), marks=pytest.mark.slow),
         # Validation of an epoch: broken off after its first batch, with the average and the weights in their places.
-        (Moment(STEPS, 5), (), at(0, 5, True)),
+        pytest.param(Moment(STEPS, 5), (), at(0, 5, True), marks=pytest.mark.slow),
         (Moment(VALIDATION, 2), (), at(0, 5, True)),
         # Of the last epoch: nothing is known yet of its figures.
-        (Moment(VALIDATION, 5), (), at(1, 5, True)),
+        pytest.param(Moment(VALIDATION, 5), (), at(1, 5, True), marks=pytest.mark.slow),
         # Within a window: finished first, and the window too.
         (Moment(VALIDATION, 1), ("trainer.val_check_interval=3",), at(0, 4, False)),
         # With the last of the steps: finished, since Lightning would not go on with it.
         (Moment(VALIDATION, 5), ("trainer.max_steps=6", "trainer.max_epochs=-1"), at(2, 0, False)),
-        (Moment(STEPS, 5), ("trainer.limit_val_batches=0",), at(1, 0, False)),
-        (Moment("on_train_epoch_end", 1), (), at(1, 0, False)),
+        pytest.param(Moment(STEPS, 5), ("trainer.limit_val_batches=0",), at(1, 0, False), marks=pytest.mark.slow),
+        pytest.param(Moment("on_train_epoch_end", 1), (), at(1, 0, False), marks=pytest.mark.slow),
         (Moment("on_train_end", 1), (), at(2, 0, False)),
     ],
 )
