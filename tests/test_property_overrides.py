@@ -251,6 +251,7 @@ def sentence_of(call: Callable[[], object]) -> str | None:
     return None
 
 
+@pytest.mark.timeout(3600)  # 2,000 compositions of a tenth of a second each, on a busy machine
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=st.lists(OVERRIDES, min_size=1, max_size=3))
 def test_any_overrides_compose_or_are_one_sentence(
@@ -265,6 +266,7 @@ def test_any_overrides_compose_or_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.timeout(3600)  # 2,000 compositions of a tenth of a second each, on a busy machine
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(arguments=st.lists(OVERRIDES, max_size=3), command=st.sampled_from(["objective", "train"]))
 def test_any_command_line_ends_with_0_or_2(
