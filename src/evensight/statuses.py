@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -75,4 +76,5 @@ def _say(sentence: str, error: BaseException | None = None) -> None:
     """Says why the command ends, unless another rank does."""
     who = voice(error)
     if who is not None:
-        print(f"evensight: {who}{one_line(sentence)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # where stderr goes to a full disk, too, the status is left to tell
+            print(f"evensight: {who}{one_line(sentence)}", file=sys.stderr)
