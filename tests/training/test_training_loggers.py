@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,11 +32,15 @@ from evensight.run import Run
 from evensight.training import mirrors
 from evensight.training.callbacks.metrics_file import read_lines
 from evensight.training.mirrors import base, judged, weights_and_biases
+from evensight.training.mirrors.patience import Patience
 from evensight.training.mirrors.tensorboard import TensorboardFiles
 from evensight.training.mirrors.weights_and_biases import WeightsAndBiases
 
 REPOSITORY = Path(__file__).parent.parent.parent
 KEY = "k" * 40
+# Seconds: what works must not be given up because the machine of the tests is busy.
+HEALTHY = {"MIRROR_TIMEOUT": "120"}
+PATIENT = 30
 
 
 @pytest.fixture(autouse=True)
@@ -136,18 +141,19 @@ def _cases() -> dict[str, Callable[[Path], Outcome]]:
 
         return run
 
-    quick = {"MIRROR_TIMEOUT": "7"}  # seconds; the default is 15, and the waiting is the same
+    # Twice the default, and all of it is used by some: on a busy machine W&B alone takes seconds to start.
+    patient = {"MIRROR_TIMEOUT": str(PATIENT)}
     return {
-        "answering": serving(lambda service: None),
-        "no key": lambda folder: _run(folder),
-        "no key, but online": lambda folder: _run(folder, MODE="online"),
-        "no network": lambda folder: _run(folder, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=KEY, **quick),
-        "key refused": serving(lambda service: setattr(service, "status", 401)),
-        "never answers": serving(lambda service: setattr(service, "silent", True), **quick),
-        "stops answering": serving(lambda service: None, BREAK="silence", **quick),
-        "disk full": lambda folder: _run(folder, BREAK="disk"),
-        "its process hangs": lambda folder: _run(folder, BREAK="stopped", **quick),
-        "its process is killed": lambda folder: _run(folder, BREAK="killed"),
+        "answering": serving(lambda service: None, **HEALTHY),
+        "no key": lambda folder: _run(folder, **HEALTHY),
+        "no key, but online": lambda folder: _run(folder, MODE="online", **patient),
+        "no network": lambda folder: _run(folder, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY=KEY, **patient),
+        "key refused": serving(lambda service: setattr(service, "status", 401), **patient),
+        "never answers": serving(lambda service: setattr(service, "silent", True), **patient),
+        "stops answering": serving(lambda service: None, BREAK="silence", **patient),
+        "disk full": lambda folder: _run(folder, BREAK="disk", **patient),
+        "its process hangs": lambda folder: _run(folder, BREAK="stopped", **patient),
+        "its process is killed": lambda folder: _run(folder, BREAK="killed", **patient),
     }
 
 
@@ -177,18 +183,35 @@ BROKEN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_service_that_fails_is_one_warning_and_15_seconds(outcomes: Callable[[str], Outcome], case: str) -> None:
+def test_a_service_that_fails_is_one_warning_and_no_more_than_its_timeout(
+    outcomes: Callable[[str], Outcome], case: str
+) -> None:
     goes_on_offline, reason = BROKEN[case]
     found = outcomes(case)
     assert len(found.said) == 1, found.said
     assert reason in found.said[0]
     assert "logger=wandb" in found.said[0]
-    assert found.lost < 15.0
+    assert found.lost < PATIENT + 3  # what takes less than a tenth of a second is not counted
     assert found.stderr == ""
     if goes_on_offline:
         assert "wandb sync" in found.said[0]
         (file,) = offline_files(found.folder)
         assert [row["epoch"] for row in rows(file)] == [0, 1, 2]
+
+
+def test_patience_ends_and_is_not_renewed() -> None:
+    """The wait is real and never ends by itself; what is left afterwards is nothing."""
+    assert WandbLogger().timeout == 15
+    never, patience = threading.Event(), Patience(0.2)
+    assert patience.call(lambda: 7) == 7
+    with pytest.raises(OSError, match="no route"):
+        patience.call(lambda: (_ for _ in ()).throw(OSError("no route")))
+    with pytest.raises(TimeoutError, match="no answer within"):
+        patience.call(never.wait)
+    assert patience.left == 0.0
+    with pytest.raises(TimeoutError):
+        patience.call(never.wait)
+    never.set()
 
 
 @pytest.mark.slow
@@ -218,7 +241,7 @@ def test_two_sessions_are_handed_over_as_one_run(tmp_path: Path, outcomes: Calla
     shutil.copytree(outcomes("no key").folder, tmp_path / "run")
     lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "run" / "metrics.jsonl").write_text("".join(lines[:2]), encoding="utf-8")
-    _run(tmp_path / "run", FIRST="2")
+    assert _run(tmp_path / "run", FIRST="2", **HEALTHY).said == []
     files = offline_files(tmp_path / "run")
     assert [[row["epoch"] for row in rows(file)] for file in files] == [[0, 1, 2], [3, 4]]
     with served() as service:
@@ -393,7 +416,7 @@ def test_100_classes_and_20_groups_stay_under_the_stated_size(large: Run) -> Non
     """Real W&B, offline: everything of the stage, and an epoch's figures, in bytes of the run folder."""
     names = [f"val/{kind}/{name}" for kind in ("recall", "precision", "f1") for name in CLASSES]
     names += [f"val/group_accuracy/site/{name}" for name in LEVELS["site"]]
-    mirror = WeightsAndBiases(large, WandbLogger(mode="offline"), {})
+    mirror = WeightsAndBiases(large, WandbLogger(mode="offline", timeout=120), {})
     mirror.open()
     (file,) = offline_files(large.folder)
     before = file.stat().st_size
@@ -401,12 +424,13 @@ def test_100_classes_and_20_groups_stay_under_the_stated_size(large: Run) -> Non
     epoch = file.stat().st_size - before
     size = _bytes(large.folder / "wandb")
     mirror.verdicts()
+    mirror.verdicts()  # as `evensight test` does of a validation that training has shown
     mirror.close()
     assert weights_and_biases._Process.patience[large.folder].left > 0.0
     assert base._failed == set()
     assert 1_000_000 < _bytes(large.folder / "wandb") - size < judged.MAX_BYTES
     assert 1_000 < epoch < judged.MAX_EPOCH_BYTES
-    shown = rows(file)[-1]
+    _, shown = rows(file)
     assert shown["test/per_cell.nrows"] == 2000
     assert shown["test/confusion_table.nrows"] == 10_000
     assert shown["test/mistakes.count"] == 48
@@ -420,7 +444,7 @@ def test_lines_that_a_mirror_missed_are_caught_up(tmp_path: Path) -> None:
     """As when `logger=wandb` is given to a resumed run that began without."""
     lines = [line(epoch) for epoch in range(3)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
-    mirror = WeightsAndBiases(Run(tmp_path), WandbLogger(mode="offline"), {})
+    mirror = WeightsAndBiases(Run(tmp_path), WandbLogger(mode="offline", timeout=120), {})
     mirror.open()
     mirror.log(line(3))
     mirror.close()

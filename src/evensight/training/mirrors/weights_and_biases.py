@@ -14,6 +14,7 @@ from typing import Any
 
 from evensight.config import WandbLogger
 from evensight.errors import first_line
+from evensight.files import digest_json
 from evensight.records.artifact import SUMS, Artifact
 from evensight.run import Run
 from evensight.training.mirrors.base import Session
@@ -24,10 +25,9 @@ log = logging.getLogger(__name__)
 
 # Seconds between writes of an offline file. W&B's own 15 lose all epochs of the last 15 s to a kill.
 _FLUSH_EVERY = 0.001
-# Seconds in which an epoch has to be in the file. It takes milliseconds; W&B says nothing when its disk is full.
-_WRITTEN_WITHIN = 5.0
-# Seconds kept back for going on offline, when the service does not answer.
-_KEPT_BACK = 5.0
+# Of `logger.timeout`: in which an epoch has to be in the file. It takes milliseconds; W&B says nothing when its disk is
+# full. And what is kept back for going on offline, when the service does not answer.
+_WRITTEN_WITHIN = _KEPT_BACK = 1 / 3
 
 
 class _Process:
@@ -76,7 +76,7 @@ class WeightsAndBiases(Session):
         mode = self._mode()
         if mode == "online":
             try:
-                return self._connect(mode, max(1.0, self._patience.left - _KEPT_BACK))
+                return self._connect(mode, max(1.0, self._patience.left - _KEPT_BACK * self.settings.timeout))
             except Exception as error:
                 if self._patience.left == 0.0:
                     raise
@@ -96,7 +96,10 @@ class WeightsAndBiases(Session):
     def _verdicts(self) -> None:
         stages = judged(self.run)
         for stage in stages:
-            self._stage(stage)
+            shown, digest = self._kept.get("shown", {}), digest_json(stage.verdict)
+            if shown.get(stage.stage) != digest:
+                self._stage(stage)
+                self._keep(shown={**shown, stage.stage: digest})
         if stages and (self.run.artifact / SUMS).is_file():
             verdicts = {stage.stage: stage.verdict["verdict"] for stage in stages}
             self._patience.call(lambda: self._artifact(Artifact.open(self.run.artifact), verdicts))
@@ -170,7 +173,7 @@ class WeightsAndBiases(Session):
                 # With a step of ours W&B would wait for the next one before it writes this one.
                 self._session.log(dict(row), step=step, commit=True)
             for file in files:
-                _wait_for(file, size + sum(map(len, row)))
+                _wait_for(file, size + sum(map(len, row)), _WRITTEN_WITHIN * self.settings.timeout)
 
         self._patience.call(call)
 
@@ -212,13 +215,13 @@ class WeightsAndBiases(Session):
             self._session.log_artifact(found, aliases=["latest", artifact.identity[:12]])
 
 
-def _wait_for(file: Path, size: int) -> None:
+def _wait_for(file: Path, size: int, seconds: float) -> None:
     """Returns when a file has at least `size` bytes and no more are coming.
 
     Raises:
         OSError: If that does not happen.
     """
-    end, before = time.monotonic() + _WRITTEN_WITHIN, -1
+    end, before = time.monotonic() + seconds, -1
     while (now := file.stat().st_size) < size or now != before:
         if time.monotonic() > end:
             raise OSError(f"{file} does not grow; its disk may be full, or W&B ended")
