@@ -226,6 +226,7 @@ def _leave(error: BaseException, group: _Group) -> None:
     else:  # the others notice at once, not when this process is gone
         with contextlib.suppress(RuntimeError):
             _dist().destroy_process_group(group.control if group.gpu else None)
+            group.control = None  # its connections close with the last reference
     last_words.settle(error, rank, group.store, lost)
 
 
