@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evensight.errors import UserError, unknown
+from evensight.ranks.world import world
 from evensight.statuses import DONE, guarded
-from evensight.world import world
 
 # OpenMP's threads spin while they wait, which is fine on an idle machine and ruinous beside other processes: the small
 # network's steps fell from 3,300 to 200 images/s on 2 busy cores, and to 600 to 1,100 with this. Read when torch loads.
@@ -150,7 +150,7 @@ def _composed(name: str, command: Command, arguments: list[str]) -> int:
             print(f"saved: {save_experiment(flag.removeprefix('--save='), overrides)}")
             return DONE
     if command.ranks:
-        from evensight.launching import launched
+        from evensight.ranks.launching import launched
 
         status = launched(config, [name, *arguments])
         if status is not None:

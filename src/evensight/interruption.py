@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from evensight.world import world
+from evensight.ranks.world import world
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

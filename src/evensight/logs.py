@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from evensight.world import world
+from evensight.ranks.world import world
 
 # Begins the note that an exception carries about where its traceback was written.
 NOTE = "traceback in "

@@ -14,7 +14,7 @@ from evensight.files import disk_full, replaced
 from evensight.logs import logged
 from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import columns, shown
-from evensight.ranks import joined, leader_first, parted
+from evensight.ranks.group import joined, leader_first, parted
 from evensight.resuming import entered
 from evensight.run import Run
 from evensight.statuses import DONE, FAILED, UNDECIDED

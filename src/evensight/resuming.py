@@ -19,9 +19,10 @@ from evensight.errors import RunError, UserError
 from evensight.files import disk_full, full_sentence
 from evensight.identity import MOST_NAMED, differences, identity
 from evensight.interruption import Interrupted
-from evensight.last_words import go_on_with
 from evensight.locking import BusyError, locked
-from evensight.ranks import agreed, world
+from evensight.ranks.group import agreed
+from evensight.ranks.last_words import go_on_with
+from evensight.ranks.world import world
 from evensight.run import Run
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from evensight.environment import environment
 from evensight.errors import UserError, nearest
 from evensight.files import clear_temporaries, disk_full, write_json, write_text
 from evensight.locking import locked
-from evensight.world import world
+from evensight.ranks.world import world
 
 if TYPE_CHECKING:
     from evensight.objective.objective import Objective

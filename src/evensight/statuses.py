@@ -12,8 +12,8 @@ from collections.abc import Callable
 from evensight.errors import RunError, UserError, first_line, one_line
 from evensight.files import disk_full, full_sentence
 from evensight.interruption import Interrupted, interruptible
-from evensight.last_words import voice
 from evensight.logs import NOTE
+from evensight.ranks.last_words import voice
 
 DONE, FAILED, WRONG, UNDECIDED, BROKEN, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 # From best to worst; a sweep's status is that of its worst job.

@@ -19,7 +19,7 @@ from evensight.config import Config
 from evensight.environment import gpus
 from evensight.errors import RunError, UserError
 from evensight.files import disk_full
-from evensight.ranks import world
+from evensight.ranks.world import world
 from evensight.statuses import INTERRUPTED, ORDER, TERMINATED, guarded
 
 _ONE_BY_ONE = (

@@ -13,8 +13,8 @@ from evensight.config import AugmentConfig, DataConfig
 from evensight.data.dataset import ImageDataset
 from evensight.data.loader import Loader
 from evensight.data.manifest import Manifest
-from evensight.devices import shared
 from evensight.errors import UserError
+from evensight.ranks.devices import shared
 from evensight.runtime.preprocess import PreprocessSpec
 
 # The loader has its own threads; OpenCV's would multiply with them.

@@ -23,7 +23,7 @@ from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
-from evensight.ranks import share_of_images
+from evensight.ranks.group import share_of_images
 from evensight.training.compiling import compile_training
 from evensight.training.epoch_sums import EpochSums
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase

@@ -19,7 +19,7 @@ from evensight.data.dataset import Batch, ImageDataset, plain_images
 from evensight.data.manifest import Manifest
 from evensight.files import replaced
 from evensight.objective.objective import Objective
-from evensight.ranks import leader_first
+from evensight.ranks.group import leader_first
 from evensight.run import Run
 from evensight.runtime.preprocess import PreprocessSpec
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evensight.ranks import gathered
+from evensight.ranks.group import gathered
 
 
 class EpochSums:

@@ -21,7 +21,8 @@ from evensight.data.findings import found, write_findings
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
-from evensight.ranks import gathered, world
+from evensight.ranks.group import gathered
+from evensight.ranks.world import world
 from evensight.run import Run
 from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.callbacks.best_checkpoint import BestCheckpoint

@@ -18,12 +18,12 @@ from lightning.pytorch import Callback
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from evensight.config import Config, TrainerConfig
-from evensight.devices import rank_arguments
 from evensight.errors import UserError, shown
 from evensight.instantiate import check, instantiate
 from evensight.logs import unheard
+from evensight.ranks.devices import rank_arguments
+from evensight.ranks.world import world
 from evensight.training.checkpoint import AtomicCheckpointIO
-from evensight.world import world
 
 # Keys of TrainerConfig that are not Lightning's.
 OURS = ("checkpoint_every", "compile", "seed_everything", "num_threads", "progress")

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from evensight.errors import first_line
 from evensight.files import disk_full, full_sentence
 from evensight.interruption import Interrupted
-from evensight.ranks import any_rank, gathered
+from evensight.ranks.group import any_rank, gathered
 from evensight.training.callbacks.ema import AverageWeights
 from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.checkpoint import NotFiniteError

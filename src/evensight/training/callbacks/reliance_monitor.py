@@ -14,7 +14,7 @@ from torch import Tensor
 from evensight.cues import Cue
 from evensight.cues.reliance import DonorBank, measure
 from evensight.metrics.paired import tango_interval
-from evensight.ranks import summed
+from evensight.ranks.group import summed
 from evensight.training.classifier import Classifier
 from evensight.training.record import Record
 

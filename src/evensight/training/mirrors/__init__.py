@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from evensight.config import Config, CsvLogger, TensorboardLogger, WandbLogger
-from evensight.ranks import world
+from evensight.ranks.world import world
 from evensight.run import Run
 from evensight.training.mirrors.base import Mirror
 from evensight.training.mirrors.csv_table import CsvTable

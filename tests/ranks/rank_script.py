@@ -1,4 +1,4 @@
-"""What one rank of `test_ranks.py` does: `python rank_script.py <scenario>`, started several times."""
+"""What one rank of `test_ranks_group.py` does: `python rank_script.py <scenario>`, started several times."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import threading
 from types import SimpleNamespace
 
-from evensight import last_words, lifeline, ranks
 from evensight.config import TrainerConfig
 from evensight.errors import UserError
 from evensight.interruption import deferred
+from evensight.ranks import group as ranks
+from evensight.ranks import last_words, lifeline
 from evensight.statuses import guarded
 
 CONFIG = SimpleNamespace(data=SimpleNamespace(batch_size=12), trainer=TrainerConfig(accelerator="cpu"))

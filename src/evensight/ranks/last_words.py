@@ -12,8 +12,8 @@ from typing import Any
 
 from evensight.errors import RunError, UserError, first_line
 from evensight.interruption import Interrupted
-from evensight.lifeline import Lifeline
-from evensight.world import world
+from evensight.ranks.lifeline import Lifeline
+from evensight.ranks.world import world
 
 LAUNCHER = "EVENSIGHT_LAUNCHER"  # process id of `launching.py`, in the environment of its ranks
 _KEY = "evensight/last words/"  # + rank, in the store

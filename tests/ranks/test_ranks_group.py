@@ -14,9 +14,9 @@ import pytest
 
 from evensight.cli import main
 from evensight.config import TrainerConfig
-from evensight.devices import num_ranks, rank_arguments, shared
 from evensight.errors import UserError
-from evensight.world import World, world
+from evensight.ranks.devices import num_ranks, rank_arguments, shared
+from evensight.ranks.world import World, world
 
 SCRIPT = Path(__file__).parent / "rank_script.py"
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from evensight import last_words
-from evensight.devices import on_gpu, shared
 from evensight.interruption import Interrupted, ignored
-from evensight.last_words import LAUNCHER, LostRankError
-from evensight.lifeline import Lifeline
-from evensight.world import World, world
+from evensight.ranks import last_words
+from evensight.ranks.devices import on_gpu, shared
+from evensight.ranks.last_words import LAUNCHER, LostRankError
+from evensight.ranks.lifeline import Lifeline
+from evensight.ranks.world import World, world
 
 if TYPE_CHECKING:
     from evensight.config import Config

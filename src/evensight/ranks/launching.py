@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from evensight.config import Config
-from evensight.devices import check_count, num_ranks, shared
 from evensight.errors import RunError, UserError
 from evensight.interruption import Interrupted
-from evensight.last_words import LAUNCHER
-from evensight.ranks import LEFT
-from evensight.world import world
+from evensight.ranks.devices import check_count, num_ranks, shared
+from evensight.ranks.group import LEFT
+from evensight.ranks.last_words import LAUNCHER
+from evensight.ranks.world import world
 
 # Seconds that the other ranks have to end by themselves when one has ended badly.
 _GRACE = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from evensight.config import TrainerConfig
 from evensight.errors import UserError, wrong_value
-from evensight.world import World
+from evensight.ranks.world import World
 
 # Two ranks on one core are a test; a hundred end a machine.
 _MOST_PER_CORE = 4
