@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import re
+import signal
 import sys
 import types
 from typing import Any
@@ -20,6 +22,7 @@ from training_places import Fitted, Workplace
 from evensight import names
 from evensight.config import Config
 from evensight.errors import RunError, UserError
+from evensight.interruption import Interrupted
 from evensight.run import Run
 from evensight.training import train as room
 from evensight.training.callbacks.finite_guard import FiniteGuard
@@ -515,14 +518,15 @@ def lines_without_times(run: Run) -> list[dict[str, Any]]:
     return lines
 
 
-@pytest.mark.parametrize(("max_skipped", "at"), [(8, (1, 2)), (8, (2, 0)), (3, (2, 0)), (3, (2, 3))])
+@pytest.mark.parametrize("every", ["null", "1"], ids=["epochs", "steps"])
+@pytest.mark.parametrize(("max_skipped", "at"), [(8, (1, 2)), (3, (2, 3))], ids=["skipped", "rolled back"])
 def test_a_resumed_run_equals_the_uninterrupted_one(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, max_skipped: int, at: tuple[int, int]
+    place: Workplace, monkeypatch: pytest.MonkeyPatch, max_skipped: int, at: tuple[int, int], every: str
 ) -> None:
     """Three bad steps in a row from one epoch into the next: the count is kept over the kill, and so is going back."""
     where = {(0, 1), (1, 2), (1, 3), (2, 0)}
     settings = ("reliance.cues=[]", "trainer.max_epochs=4", "ema.enabled=true", "model.drop_rate=0.3")
-    settings = (*settings, f"finite_guard.max_skipped={max_skipped}")
+    settings = (*settings, f"finite_guard.max_skipped={max_skipped}", f"trainer.checkpoint_every.steps={every}")
     whole = fit(place, monkeypatch, *settings, where=where).run
     again = killed_and_resumed(place, monkeypatch, *settings, where=where, at=at)
     assert_same(whole, again, "last.ckpt", "best.ckpt")
@@ -530,6 +534,50 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     states = [read_checkpoint(run.checkpoints / "last.ckpt")["callbacks"]["FiniteGuard"] for run in (whole, again)]
     assert states[0] == states[1]
     assert states[0]["went_back"] is (max_skipped == 3)
+
+
+def test_no_checkpoint_is_written_within_an_epoch_while_steps_are_bad(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the next batch begins, and how many batches the checkpoint had seen by then."""
+    seen: dict[tuple[int, int], tuple[int, int]] = {}
+
+    class Note(Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            last = newest(place).checkpoints / "last.ckpt"
+            if last.is_file():
+                position = read_checkpoint(last)["position"]
+                seen[trainer.current_epoch, batch_idx] = position["epochs"], position["batches"]
+
+    settings = ("reliance.cues=[]", "trainer.checkpoint_every.steps=1")
+    fit(place, monkeypatch, *settings, where={(0, 0), (1, 1)}, others=(Note(),))
+    assert seen == {
+        (0, 2): (0, 2),  # none before the first good step
+        (0, 3): (0, 3),
+        (1, 0): (1, 0),
+        (1, 1): (1, 1),
+        (1, 2): (1, 1),  # not after the bad one
+        (1, 3): (1, 3),
+    }
+
+
+def test_a_signal_among_bad_steps_leaves_the_checkpoint_before_them(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ask(Callback):
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            if (trainer.current_epoch, batch_idx) == (1, 1):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    settings, where = ("reliance.cues=[]", "trainer.max_epochs=3", "ema.enabled=true"), {(1, 1), (1, 2)}
+    whole = fit(place, monkeypatch, *settings, where=where).run
+    with pytest.raises(Interrupted):
+        fit(place, monkeypatch, *settings, where=where, others=(Ask(),))
+    run = newest(place)
+    assert read_checkpoint(run.checkpoints / "last.ckpt")["position"]["batches"] == 0
+    again = fit(place, monkeypatch, *settings, where=where, resume=run).run
+    assert_same(whole, again, "last.ckpt", "best.ckpt")
+    assert lines_without_times(whole) == lines_without_times(again)
 
 
 def test_a_run_that_went_back_stops_after_it_is_resumed(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
