@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 from typing import Any
 
@@ -23,5 +24,9 @@ class Hold(Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (trainer.current_epoch, batch_idx) == self.at:
-            self.pipe.read_bytes()
+            with self.pipe.open("rb") as pipe:
+                # A signal that comes just before a read that blocks is not heard before it ends: Python's handlers run
+                # between its own steps. So it is never one long read.
+                while not select.select([pipe], [], [], 0.05)[0]:
+                    pass
             os.remove(self.pipe)  # noqa: PTH107  (a resumed run would hold again)
