@@ -117,6 +117,8 @@ def held(place: Place, tmp_path: Path) -> Iterator[Held]:
     if found.process.poll() is None:
         found.process.kill()
         found.process.communicate()
+    assert found.process.stderr is not None
+    found.process.stderr.close()
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
