@@ -236,6 +236,20 @@ class WandbLogger:
 
 
 @dataclass
+class AuditConfig:
+    """What `evensight audit` looks at, before training."""
+
+    open_test: bool | None = None  # read labels and attributes of test images; null: only where data.sealed=false
+    transfer: str | None = None  # where cues must hold too: test, validation, or an attribute (each level left out)
+    cues: list[str] = field(default_factory=list)  # names of names.CUES; empty takes all whose needs the data meets
+    skip: list[str] = field(default_factory=list)  # chapters left out, e.g. [label_errors]
+    run: str | None = None  # a finished run whose network embeds the images for label errors; null trains a small one
+    alarm_level: float = 0.025  # chance that a data set without a shortcut raises an alarm
+    seed: int = 0  # of folds, permutations and samples
+    num_workers: int | None = None  # threads that decode and measure; null: one a core
+
+
+@dataclass
 class Config:
     """The root."""
 
@@ -258,6 +272,7 @@ class Config:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     reliance: RelianceConfig = field(default_factory=RelianceConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     finite_guard: FiniteGuardConfig = field(default_factory=FiniteGuardConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name: {_target_: ...}, added to ours

@@ -42,6 +42,10 @@ class Cue(nn.Module):
         """Returns each image with this cue taken from its donor by one of `operators`: what reliance measures with."""
         raise NotImplementedError
 
+    def reduce(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
+        """Returns each image reduced to what this cue says of it, for people to see; same shape and type."""
+        raise NotImplementedError
+
     def remove(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns each image without this cue, nothing put in its place; only where `removable`."""
         raise NotImplementedError

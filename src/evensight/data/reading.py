@@ -63,6 +63,9 @@ class Reading:
     - ``box_x0, box_y0, box_x1, box_y1`` (optional, float): pixels of the original
     - any other column is an attribute
 
+    `annotations` has one line a label that somebody gave an image, where a format names its annotators: ``path``,
+    ``annotator``, ``label``, and the box columns where rows have boxes. The ``label`` of `rows` is then the majority's.
+
     Paths outside the root, files that do not exist and repeated rows are found by `prepare`, for every reader alike.
     """
 
@@ -70,6 +73,8 @@ class Reading:
     root: Path
     usual: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # attribute -> class -> its usual level
     findings: list[Finding] = field(default_factory=list)
+    annotations: pl.DataFrame | None = None
+    mask_root: Path | None = None  # folder of the masks, where it is another than `root`
 
 
 @dataclass
