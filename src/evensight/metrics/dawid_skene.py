@@ -40,7 +40,7 @@ class DawidSkene:
     @property
     def consensus(self) -> IntArray:
         """The likeliest class of each item `[N]`, the first among equals."""
-        return self.posterior.argmax(axis=1)
+        return np.asarray(self.posterior.argmax(axis=1), dtype=np.int64)
 
 
 def dawid_skene(
