@@ -59,7 +59,7 @@ def polygons_mask(polygons: Sequence[NDArray[np.float64]], height: int, width: i
         width: As `height`.
 
     Raises:
-        ValueError: A corner is not finite or beyond all images, or the polygons have more than `MAX_CROSSINGS` crossings.
+        ValueError: A corner is not finite or beyond all images, or there are more than `MAX_CROSSINGS` crossings.
     """
     mask = np.zeros((height, width), np.uint8)
     left = MAX_CROSSINGS
@@ -106,7 +106,7 @@ def runs_mask(runs: NDArray[np.int64], height: int, width: int) -> Mask:
         ValueError: A run is negative, or all together are not `height` x `width`.
     """
     # One after the other: a sum of 64 bits may wrap.
-    if len(runs) and (runs.min() < 0 or runs.max() > height * width) or len(runs) > 2 * height * width + 2:
+    if (len(runs) and (runs.min() < 0 or runs.max() > height * width)) or len(runs) > 2 * height * width + 2:
         raise ValueError("its run lengths are negative, or more than the image has pixels")
     if int(runs.sum()) != height * width:
         raise ValueError(f"its run lengths add up to {int(runs.sum())}, and the image has {height * width} pixels")
