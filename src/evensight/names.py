@@ -20,6 +20,7 @@ READERS: dict[str, str] = {
     "shapes": "evensight.data.datasets.shapes:ShapesReader",
     "coloured_mnist": "evensight.data.datasets.coloured_mnist:ColouredMnistReader",
     "bar": "evensight.data.datasets.bar:BarReader",
+    "composite": "evensight.data.datasets.composite:CompositeReader",
 }
 
 CUES: dict[str, str] = {
@@ -37,6 +38,10 @@ METRICS: dict[str, str] = {
     "advantage": "evensight.objective.metrics.advantage:Advantage",
     "reliance": "evensight.objective.metrics.reliance:Reliance",
     "artifact_size": "evensight.objective.metrics.environment:ArtifactSize",
+    "unreadable": "evensight.objective.metrics.data:Unreadable",
+    "leakage": "evensight.objective.metrics.data:Leakage",
+    "agreement": "evensight.objective.metrics.data:Agreement",
+    "evidence": "evensight.objective.metrics.data:ImagesInTest",
 }
 
 BACKBONES: dict[str, str] = {

@@ -33,7 +33,7 @@ def measured(objective: Objective, evidence: Evidence) -> Comparisons:
 def test_every_metric_says_what_it_needs_and_who_can_judge_it(name: str) -> None:
     metric = metric_named(name)
     assert metric.words and metric.explanation
-    assert metric.needs and set(metric.needs) <= {"counts", "scores", "interventions", "environment"}
+    assert metric.needs and set(metric.needs) <= {"counts", "scores", "interventions", "environment", "data"}
     assert metric.direction in ("at_least", "at_most")
     assert metric.stages and set(metric.stages) <= set(STAGES)
     assert metric.scopes and set(metric.scopes) <= set(SCOPES)

@@ -197,8 +197,11 @@ def _check_bound(requirement: Requirement, key: str) -> None:
             raise UserError(f"{key}.bound: {requirement.label} has no chance level; allowed: a number, or null.")
         return
     low, high = (0.0, 1.0) if requirement.scope == "gap" else requirement.measure.bounds
+    if requirement.measure.low_end and float(bound) == low:
+        return
     if not low < float(bound) < high:
-        allowed = f"above {low:g}" if high == float("inf") else f"between {low:g} and {high:g}, ends excluded"
+        ends = f"{high:g} excluded" if requirement.measure.low_end else "ends excluded"
+        allowed = f"above {low:g}" if high == float("inf") else f"between {low:g} and {high:g}, {ends}"
         raise UserError(f"{key}.bound: {bound:g} is out of range for {requirement.label}; allowed: {allowed}.")
 
 
@@ -231,6 +234,8 @@ def _check_primary(objective: Objective) -> None:
     for name, stated in (("bound", primary.bound is not None), ("stages", primary.stages != primary.measure.stages)):
         if stated:
             raise UserError(f"{key}.{name}: the primary metric is maximised, not bounded; put {name} in a requirement.")
+    if "validation" not in primary.measure.stages:
+        raise UserError(f"{key}: {primary.label} says nothing of a model; choose a metric such as accuracy.")
     if primary.direction != "at_least":
         raise UserError(f"{key}: {primary.label} is better when lower; choose a metric to maximise, such as accuracy.")
 

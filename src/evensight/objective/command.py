@@ -76,7 +76,7 @@ def likely_truth(objective: Objective, counts: SplitCounts) -> Truth:
     majority = float(n.max(initial=0) / max(n.sum(), 1))
     levels, reliance = [majority], []
     for requirement in objective.requirements:
-        if requirement.bound is None:
+        if requirement.bound is None or "data" in requirement.measure.needs:
             continue
         bound = float(requirement.bound)
         if requirement.metric == "advantage":

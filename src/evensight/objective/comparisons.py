@@ -29,7 +29,7 @@ class Comparisons:
             outcomes on the same images: x only the first, y only the second) or `value` (a number without error).
         names: Names of the last dimension: the comparisons, or the groups of a gap.
         x: `[..., C]` successes; `paired`: images where only the first happened; `value`: the value.
-        n: `[..., C]` images; ones for a value.
+        n: `[..., C]` images; for a value those it was taken of, or ones.
         bound: What the rate, the difference or the value is held to; None where it is only shown.
         direction: Which side of the bound is good.
         y: `[..., C]` images where only the second happened (`paired` alone).

@@ -34,6 +34,27 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class DataFigures:
+    """What the audit counted in the data itself; None where it did not look, or the data has nothing to look at.
+
+    Attributes:
+        unreadable: Images that cannot be decoded, of all images.
+        leakage: Test images with an equal or nearly equal image in training, of all test images.
+        agreement: Images on which a random pair of their labels agrees, of those with labels of two annotators.
+        images: Of the test split, as `Manifest.counts`: ``overall`` [K] and for each attribute [K, L].
+    """
+
+    unreadable: tuple[int, int] | None = None
+    leakage: tuple[int, int] | None = None
+    agreement: tuple[int, int] | None = None
+    images: Mapping[str, Array] = field(default_factory=dict)
+
+    def share(self, name: str) -> tuple[int, int] | None:
+        """Returns x and n by the name of their metric."""
+        return {"unreadable": self.unreadable, "leakage": self.leakage, "agreement": self.agreement}[name]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that requirements of any metric read. What is absent makes a requirement NOT_MEASURED."""
 
@@ -42,6 +63,7 @@ class Evidence:
     reliance: Mapping[str, Mapping[str, Paired]] = field(default_factory=dict)  # cue: operator: transplant, placebo
     advantage: Mapping[str, Paired] = field(default_factory=dict)  # rival: only the model right, only the rival right
     environment: Mapping[str, float] = field(default_factory=dict)  # "artifact_bytes": bytes of model.ts
+    data: DataFigures | None = None  # of the audit alone
     missing: Mapping[str, str] = field(default_factory=dict)  # "reliance/colour", "counts", ...: why it is absent
 
     def why(self, key: str, otherwise: str) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from evensight.objective.verdict import Comparisons, NotMeasured
 
 Direction = Literal["at_least", "at_most"]
-Needs = Literal["counts", "scores", "interventions", "environment"]
+Needs = Literal["counts", "scores", "interventions", "environment", "data"]
 
 STAGES = ("audit", "validation", "test", "pilot", "monitor")
 SCOPES = ("overall", "each_class", "each_group", "each_cell", "conflicting", "gap")
@@ -29,6 +29,7 @@ class Metric(ABC):
     scopes: ClassVar[tuple[str, ...]] = ("overall",)  # of SCOPES
     parameters: ClassVar[tuple[str, ...]] = ()  # keys of a requirement it cannot do without: cue, over
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)  # a bound lies strictly between: at an end nothing is decided
+    low_end: ClassVar[bool] = False  # whether the lower end of `bounds` may be a bound: figures without error reach it
     has_chance: ClassVar[bool] = (
         False  # whether the bound `above_chance` (one over the number of classes) means anything
     )
