@@ -190,13 +190,19 @@ def _labelled(rows: pl.DataFrame, classes: Sequence[str] | None) -> Checked:
     rows, findings = _without(rows, none, "no_label", "rows without a label; not used")
     if classes is None:
         return rows, findings
-    unknown = Counter(label for label in rows["label"].to_list() if label not in set(classes))
-    if unknown:
-        examples = [f"{name!r} x {count}{_hint(name, classes)}" for name, count in unknown.most_common(NUM_EXAMPLES)]
-        message = "rows whose label is no class of the objective; not used"
-        findings = [*findings, Finding("unknown_label", unknown.total(), examples, message)]
-        rows = rows.filter(pl.col("label").is_in(list(classes)))
-    return rows, findings
+    unknown = unknown_labels(rows["label"].to_list(), classes)
+    return (rows.filter(pl.col("label").is_in(list(classes))) if unknown else rows), findings + unknown
+
+
+def unknown_labels(labels: Iterable[str], classes: Sequence[str]) -> list[Finding]:
+    """Reports the labels that are no class of the objective, each with the nearest that is."""
+    known = set(classes)
+    unknown = Counter(label for label in labels if label not in known)
+    if not unknown:
+        return []
+    examples = [f"{name!r} x {count}{_hint(name, classes)}" for name, count in unknown.most_common(NUM_EXAMPLES)]
+    message = "rows whose label is no class of the objective; not used"
+    return [Finding("unknown_label", unknown.total(), examples, message)]
 
 
 def _hint(name: str, allowed: Sequence[str]) -> str:

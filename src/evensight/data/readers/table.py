@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import MISSING
 
-from evensight.data.findings import Finding, found
-from evensight.data.places import Places
-from evensight.data.readers.listing import listed
+from evensight.data.annotations.account import without_row
 from evensight.data.readers.table_files import SUFFIXES, read_table
 from evensight.data.reading import Progress, Reader, Reading, existing_file, existing_root
 from evensight.errors import UserError, unknown
@@ -37,7 +33,7 @@ class TableReader(Reader):
         root = existing_root(self.root) if self.root else path.parent.resolve()
         rows = read_table(path)
         rows = rows.rename(self._renamed(rows.columns))
-        return Reading(rows=rows, root=root, findings=_without_row(root, rows["path"].drop_nulls().to_list()))
+        return Reading(rows=rows, root=root, findings=without_row(root, rows["path"].drop_nulls().to_list()))
 
     def _renamed(self, columns: Sequence[str]) -> dict[str, str]:
         wanted = {"path_column": ("path", self.path_column), "label_column": ("label", self.label_column)}
@@ -64,18 +60,3 @@ def _existing_table(table: str) -> Path:
     if Path(table).suffix.lower() not in SUFFIXES:
         raise UserError(f"data.table: {table!r} is no table evensight reads; allowed: {', '.join(SUFFIXES)}.")
     return existing_file(table, "data.table", "name the file, data.table=<file>.csv")
-
-
-def _without_row(root: Path, paths: Sequence[str]) -> list[Finding]:
-    """Reports images that lie beside listed ones and have no row. No other folder is looked at: root may be a home."""
-    known = {posixpath.normpath(path) for path in paths}
-    places = Places(root)
-    folders = {folder for folder in map(posixpath.dirname, known) if places.inside(posixpath.join(folder, "x"))}
-    images = [
-        path
-        for folder in sorted(folders)
-        if os.path.isdir(root / folder)  # noqa: PTH112 (a Path raises where a name is too long)
-        for path in listed(root, folder, deep=False).images
-        if path not in known
-    ]
-    return found("image_without_row", images, "images that lie beside listed ones and have no row; not used")

@@ -1,0 +1,1 @@
+"""What the readers of annotation formats share: untrusted files in, rows and cut-out objects out."""
