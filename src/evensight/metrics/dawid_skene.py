@@ -50,8 +50,8 @@ def dawid_skene(
     num_items: int,
     num_classes: int,
     num_annotators: int | None = None,
-    max_iter: int = 200,
-    tol: float = 1e-6,
+    max_iter: int = 300,
+    tol: float = 1e-4,
     prior_strength: float = 1.0,
 ) -> DawidSkene:
     """Finds truth and mistakes together; an annotator may label an item more than once.
