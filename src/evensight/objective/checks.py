@@ -99,6 +99,7 @@ def check(objective: Objective) -> None:
     for position, requirement in enumerate(objective.requirements):
         _check_requirement(requirement, objective, f"objective.requirements[{position}]")
     _check_duplicates(objective.requirements)
+    _check_essential(objective)
     _check_primary(objective)
 
 
@@ -226,6 +227,20 @@ def _bound_words(requirement: Requirement) -> str:
     bound = requirement.bound
     side = requirement.direction.replace("_", " ")
     return "shown alone" if bound is None else f"{side} {bound if isinstance(bound, str) else f'{bound:g}'}"
+
+
+def _check_essential(objective: Objective) -> None:
+    key = "objective.essential_cues"
+    for name in objective.essential_cues:
+        if name not in names.CUES:
+            raise unknown(key, name, names.CUES)
+        bounded = [each for each in objective.requirements if each.cue == name and each.bound is not None]
+        if bounded:
+            raise UserError(
+                f"{key}: {name!r} is what the classes are made of here, and {bounded[0].label} is bounded in the "
+                "requirements; keep one of them."
+            )
+    _distinct(objective.essential_cues, key)
 
 
 def _check_primary(objective: Objective) -> None:

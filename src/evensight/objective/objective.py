@@ -54,6 +54,7 @@ class Objective(BaseModel):
     classes: Names = FROM_DATA  # in the order of the network's outputs, or from_data
     attributes: dict[StrictStr, Attribute] = Field(default_factory=dict)
     requirements: tuple[Requirement, ...] = ()
+    essential_cues: tuple[StrictStr, ...] = ()  # cues that the classes are made of: the audit takes none for a shortcut
     primary: Requirement = Requirement(metric="accuracy")  # what sweeps maximise; without bound or stages
     confidence: StrictFloat = 0.95  # of every interval and verdict
 
@@ -68,7 +69,7 @@ class Objective(BaseModel):
         """One order, by name, because canonical JSON keeps no other and positions of attributes are stored."""
         return dict(sorted(value.items()))
 
-    @field_validator("requirements", mode="before")
+    @field_validator("requirements", "essential_cues", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         if isinstance(value, Mapping | str) or not isinstance(value, Sequence):
