@@ -164,7 +164,7 @@ def examine(data: AuditData, fit: Fit, cue: str, transfer: Sequence[str]) -> Raw
     here = np.asarray(features[fit.rows], np.float32)
     design = probes.Design.of(here, fit.seed)
     columns = design(here)
-    scores = probes.out_of_fold(columns, fit.labels, fit.num_classes, fit.folds)
+    scores = probes.Folded(columns, fit.folds).scores(probes.one_hot(fit.labels, fit.num_classes))
     decided = scores.argmax(axis=1)
     right = decided == fit.labels
     says, margin = _everywhere(data, fit, features, probes.fit(here, fit.labels, fit.num_classes, fit.seed))
@@ -184,9 +184,9 @@ def examine(data: AuditData, fit: Fit, cue: str, transfer: Sequence[str]) -> Raw
         elsewhere=_elsewhere(data, fit, features, right, transfer),
     )
     part = fit.permuted
-    sub, labels, folds = columns[part], fit.labels[part], fit.folds[part]
-    own = probes.out_of_fold(sub, labels, fit.num_classes, folds).argmax(axis=1)
-    chance = probes.permuted_hits(sub, labels, fit.num_classes, folds, fit.orders)
+    labels, folded = fit.labels[part], probes.Folded(columns[part], fit.folds[part])
+    own = folded.scores(probes.one_hot(labels, fit.num_classes)).argmax(axis=1)
+    chance = folded.permuted_hits(labels, fit.num_classes, fit.orders)
     return Raw(evidence, int((own == labels).sum()), chance)
 
 

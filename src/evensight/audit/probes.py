@@ -8,7 +8,6 @@ permutation of the labels at the price of a matrix product, so that a permutatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +74,8 @@ def fit(features: Floats, labels: Ints, num_classes: int, seed: int) -> CueProbe
     """Fits a probe to features `[N, F]` and labels `[N]`, N of at least 1."""
     design = Design.of(features, seed)
     columns = design(features)
-    return CueProbe(design, _solve(_gram(columns), _moments(columns, one_hot(labels, num_classes)), len(labels)))
+    moments = np.asarray(columns.T @ one_hot(labels, num_classes), np.float64)
+    return CueProbe(design, np.linalg.solve(_penalised(_gram(columns), len(labels)), moments))
 
 
 def folds_of(labels: Ints, groups: Ints, num_folds: int, seed: int) -> Ints:
@@ -95,43 +95,50 @@ def folds_of(labels: Ints, groups: Ints, num_folds: int, seed: int) -> Ints:
     return np.asarray(fold[inverse], np.int64)
 
 
-def out_of_fold(columns: Floats, labels: Ints, num_classes: int, folds: Ints) -> Floats:
-    """Returns scores `[N, K]` of probes that never saw the fold of the image.
+class Folded:
+    """Probes of every fold, factored once for any targets.
 
     Args:
         columns: `Design` of the features `[N, P]`.
-        labels: int64 `[N]`.
-        num_classes: K.
         folds: int64 `[N]`.
     """
-    targets = one_hot(labels, num_classes)
-    scores = np.zeros((len(labels), num_classes), np.float32)
-    for here, gram, moments, num_train in _leaving_out(columns, targets, folds):
-        scores[here] = columns[here] @ _solve(gram, moments, num_train).astype(np.float32)
-    return scores
 
+    def __init__(self, columns: Floats, folds: Ints) -> None:
+        self.columns = columns
+        whole = _gram(columns)
+        self._parts = []
+        for fold in np.unique(folds):
+            here = np.flatnonzero(folds == fold)
+            # The sums over all other images are those over all less the fold's.
+            gram = whole - _gram(columns[here])
+            self._parts.append((here, np.linalg.inv(_penalised(gram, len(columns) - len(here))).astype(np.float32)))
 
-def permuted_hits(columns: Floats, labels: Ints, num_classes: int, folds: Ints, orders: Ints) -> Ints:
-    """Returns how many images each permutation of the labels lets a probe predict out of fold, int64 `[P]`.
+    def scores(self, targets: Floats) -> Floats:
+        """Returns what probes that never saw the fold of an image say of it, `[N, M]` for targets `[N, M]`."""
+        scores = np.empty(targets.shape, np.float32)
+        whole = self.columns.T @ targets
+        for here, inverse in self._parts:
+            part = self.columns[here]
+            scores[here] = part @ (inverse @ (whole - part.T @ targets[here]))
+        return scores
 
-    Args:
-        columns: `Design` of the features `[N, P]`.
-        labels: int64 `[N]`.
-        num_classes: K.
-        folds: int64 `[N]`.
-        orders: int64 `[P, N]`, permutations of the positions; the same ones for every cue make a max-T test.
-    """
-    hits = np.zeros(len(orders), np.int64)
-    for start in range(0, len(orders), _BLOCK):
-        block = labels[orders[start : start + _BLOCK]]  # [p, N]
-        targets = np.zeros((len(labels), len(block), num_classes), np.float32)
-        targets[np.arange(len(labels))[None], np.arange(len(block))[:, None], block] = 1.0
-        flat = targets.reshape(len(labels), -1)
-        for here, gram, moments, num_train in _leaving_out(columns, flat, folds):
-            scores = columns[here] @ _solve(gram, moments, num_train).astype(np.float32)
-            decided = scores.reshape(len(scores), len(block), num_classes).argmax(axis=2)
-            hits[start : start + _BLOCK] += (decided == block[:, here].T).sum(axis=0)
-    return hits
+    def permuted_hits(self, labels: Ints, num_classes: int, orders: Ints) -> Ints:
+        """Returns how many images each permutation of the labels lets a probe predict out of fold, int64 `[P]`.
+
+        Args:
+            labels: int64 `[N]`.
+            num_classes: K.
+            orders: int64 `[P, N]`, permutations of the positions; the same ones for every cue make a max-T test.
+        """
+        hits = np.zeros(len(orders), np.int64)
+        num = len(labels)
+        for start in range(0, len(orders), _BLOCK):
+            block = labels[orders[start : start + _BLOCK]].T  # [N, p]
+            targets = np.zeros((num, block.shape[1], num_classes), np.float32)
+            np.put_along_axis(targets, block[..., None], 1.0, axis=2)
+            scores = self.scores(targets.reshape(num, -1)).reshape(targets.shape)
+            hits[start : start + _BLOCK] = (scores.argmax(axis=2) == block).sum(axis=0)
+        return hits
 
 
 def one_hot(labels: Ints, num_classes: int) -> Floats:
@@ -139,26 +146,9 @@ def one_hot(labels: Ints, num_classes: int) -> Floats:
     return np.eye(num_classes, dtype=np.float32)[labels]
 
 
-def _leaving_out(
-    columns: Floats, targets: Floats, folds: Ints
-) -> Iterator[tuple[Ints, NDArray[np.float64], NDArray[np.float64], int]]:
-    """Yields for each fold its rows, and the sums over all other rows, which are those over all less the fold's."""
-    whole_gram, whole = _gram(columns), _moments(columns, targets)
-    for fold in np.unique(folds):
-        here = np.flatnonzero(folds == fold)
-        part = columns[here]
-        gram = whole_gram - _gram(part)
-        yield here, gram, whole - _moments(part, targets[here]), len(columns) - len(here)
-
-
 def _gram(columns: Floats) -> NDArray[np.float64]:
     return np.asarray(columns.T @ columns, np.float64)
 
 
-def _moments(columns: Floats, targets: Floats) -> NDArray[np.float64]:
-    return np.asarray(columns.T @ targets, np.float64)
-
-
-def _solve(gram: NDArray[np.float64], moments: NDArray[np.float64], num: int) -> NDArray[np.float64]:
-    penalty = PENALTY * max(num, 1)
-    return np.asarray(np.linalg.solve(gram + penalty * np.eye(len(gram)), moments))
+def _penalised(gram: NDArray[np.float64], num: int) -> NDArray[np.float64]:
+    return np.asarray(gram + PENALTY * max(num, 1) * np.eye(len(gram)))
