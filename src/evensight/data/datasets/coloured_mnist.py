@@ -80,7 +80,7 @@ class ColouredMnistReader(Reader):
         """
         self.check()
         root = known_root(self.root, "mnist", ("train.npz", "test.npz"))
-        given = {name: _load(root / f"{name}.npz") for name in ("train", "test")}
+        given = {name: load_mnist(root / f"{name}.npz") for name in ("train", "test")}
         if self.num_validation >= len(given["train"][1]):
             raise UserError(
                 f"data.num_validation: {self.num_validation} leaves nothing to train on; "
@@ -158,8 +158,12 @@ def _source(split: str) -> int:
     return 1 if split == "test" else 0
 
 
-def _load(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Returns images uint8 [N, 28, 28] and labels [N] of one file of MNIST."""
+def load_mnist(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Returns images uint8 [N, 28, 28] and labels [N] of one file of MNIST.
+
+    Raises:
+        UserError: It is not such a file.
+    """
     try:
         with np.load(file, allow_pickle=False) as archive:
             images, labels = archive["images"], archive["labels"]
