@@ -17,6 +17,8 @@ READERS: dict[str, str] = {
     "table": "evensight.data.readers.table:TableReader",
     "pattern": "evensight.data.readers.pattern:PatternReader",
     "arrays": "evensight.data.readers.arrays:ArraysReader",
+    "coco": "evensight.data.readers.coco:CocoReader",
+    "label_studio": "evensight.data.readers.label_studio:LabelStudioReader",
     "shapes": "evensight.data.datasets.shapes:ShapesReader",
     "coloured_mnist": "evensight.data.datasets.coloured_mnist:ColouredMnistReader",
     "bar": "evensight.data.datasets.bar:BarReader",
