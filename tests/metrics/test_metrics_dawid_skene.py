@@ -84,7 +84,7 @@ def crowd(seed: int, num_items: int = 3000, each: int = 3) -> tuple[NDArray[Any]
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_beats_the_majority_and_finds_who_errs(seed: int) -> None:
-    truth, confusion, items, annotators, labels = crowd(seed, 10_000)
+    truth, confusion, items, annotators, labels = crowd(seed, 10_000, each=5)
     found = dawid_skene(items, annotators, labels, 10_000, 3)
     votes = np.zeros((10_000, 3))
     np.add.at(votes, (items, labels), 1)
