@@ -41,6 +41,8 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "software": pl.String,
     "brightness": pl.Float64,  # mean luma, 0 to 1
     "contrast": pl.Float64,  # standard deviation of luma, 0 to 1
+    "luma_low": pl.Float64,  # 5 % of the pixels are as dark as this, 0 to 1
+    "luma_high": pl.Float64,  # 95 % of the pixels are as dark as this, 0 to 1
     "sharpness": pl.Float64,  # variance of the Laplacian / variance of luma, at 128 pixels
     "dark": pl.Float64,  # share of pixels <= 5 of 255
     "bright": pl.Float64,  # share of pixels >= 250 of 255
@@ -68,6 +70,7 @@ _EXTENSIONS = {
     ".gif": "GIF",
 }
 _VALUES = np.arange(256.0)
+_TAILS = np.array([0.05, 0.95])
 _NOTHING: dict[str, Any] = dict.fromkeys(COLUMNS)
 
 # ITU T.81, table K.1: what libjpeg scales its luma table from.
@@ -80,7 +83,7 @@ _LUMA = (
 
 # EXIF 2.32 and TIFF 6.0: tags, and the bytes of each type.
 _MAKE, _MODEL, _ORIENTATION, _SOFTWARE, _DATE, _EXIF, _ORIGINAL = 271, 272, 274, 305, 306, 34665, 36867
-_SHORT, _LONG, _ASCII = 3, 4, 2
+_SHORT, _LONG, _IFD, _ASCII = 3, 4, 13, 2
 _MOST_ENTRIES = 1000
 _TAKEN = re.compile(r"(\d{4})[:-](\d\d)[:-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
@@ -197,7 +200,7 @@ def _directory(block: bytes, order: str, start: int) -> dict[int, int | bytes]:
         if place + 12 > len(block):
             break
         tag, kind, count = struct.unpack_from(f"{order}HHI", block, place)
-        if kind in (_SHORT, _LONG) and count == 1:
+        if kind in (_SHORT, _LONG, _IFD) and count == 1:
             (found[tag],) = struct.unpack_from(f"{order}{'H' if kind == _SHORT else 'I'}", block, place + 8)
         elif kind == _ASCII and count > 0:
             at = place + 8 if count <= 4 else struct.unpack_from(f"{order}I", block, place + 8)[0]
@@ -232,11 +235,14 @@ def statistics(pixels: NDArray[np.uint8], whole: NDArray[np.uint8] | None = None
     variance = max(float(shares @ (_VALUES - mean) ** 2), 0.0)
     present = np.flatnonzero(counts)
     taken = shares[present]
+    low, high = np.searchsorted(np.cumsum(counts), _TAILS * luma.size)
     planes = np.ascontiguousarray(_grid(pixels).transpose(2, 0, 1)).reshape(3, -1)  # [3, at most 64 x 64]
     channels = planes.max(axis=1).astype(np.int64) - planes.min(axis=1)
     return {
         "brightness": mean / 255,
         "contrast": math.sqrt(variance) / 255,
+        "luma_low": float(low) / 255,
+        "luma_high": float(high) / 255,
         "sharpness": _sharpness(luma, variance),
         "dark": float(shares[: DARK + 1].sum()),
         "bright": float(shares[BRIGHT:].sum()),
