@@ -20,13 +20,14 @@ from evensight.data.annotations.headers import Header, headers
 from evensight.data.annotations.names import map_classes
 from evensight.data.annotations.objects import AnnotatedImage, AnnotatedObject, ObjectReader
 from evensight.data.annotations.paths import trusted
+from evensight.data.annotations.values import MOST_COLUMNS, RESERVED
 from evensight.data.checks import unknown_labels
 from evensight.data.digests import BOX
 from evensight.data.findings import Finding, found
 from evensight.data.places import Stamp
 from evensight.data.reading import Progress, Reading
+from evensight.errors import UserError, shown
 
-_OWN = ("path", "label", "split", "mask", *BOX)
 _Row = dict[str, Any]
 
 
@@ -68,7 +69,7 @@ def assemble(
     }
     sizes = headers(root, measured, folder, progress) if measured else {}
     placed, more = _placed(images, sizes, reader.box_frame)
-    work = _Work(reader, root, folder, mapping, stamps, progress, findings + more)
+    work = _Work(reader, root, folder, mapping, stamps, progress, where, findings + more)
     return work.cut(placed) if reader.objects == "cut" else work.whole(placed)
 
 
@@ -142,9 +143,11 @@ class _Work:
     mapping: Mapping[str, str]
     stamps: Mapping[str, Stamp]
     progress: Progress
+    where: str
     findings: list[Finding] = field(default_factory=list)
     votes: list[_Row] = field(default_factory=list)
     renamed: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
 
     def whole(self, placed: Sequence[_Placed]) -> Reading:
         """Returns one row an image."""
@@ -235,13 +238,17 @@ class _Work:
         return row
 
     def _column(self, name: str, taken: Iterable[str] = ()) -> str:
-        if name in _OWN:
-            self.renamed.add(name)
-            return f"attribute_{name}"
-        if name in taken:
-            self.renamed.add(name)
-            return f"object_{name}"
-        return name
+        """Returns the name of an attribute's column, which may be another where that name says something else."""
+        column = f"attribute_{name}" if name in RESERVED or not name else f"object_{name}" if name in taken else name
+        if column != name:
+            self.renamed.add(f"{name} -> {column}")
+        if column not in self.columns:
+            self.columns.add(column)
+            if len(self.columns) > MOST_COLUMNS:
+                raise UserError(
+                    f"{self.where}: names over {MOST_COLUMNS} attributes, as in {shown(name)}; at most as many may be."
+                )
+        return column
 
     def _mask(
         self, each: _Placed, objects: Sequence[AnnotatedObject], masks: dict[str, Callable[[], NDArray[np.uint8]]]
@@ -262,7 +269,7 @@ class _Work:
         for row in rows:
             if row["mask"] in broken:
                 row["mask"] = None
-        columns = _schema(dict.fromkeys(name for row in rows for name in row) or _OWN[:3])
+        columns = _schema(dict.fromkeys(name for row in rows for name in row) or ("path", "label", "split"))
         frame = pl.DataFrame(rows, schema=columns)
         unknown = [name for name in ("split", "mask") if name in frame.columns and frame[name].is_null().all()]
         votes = _schema(("path", "annotator", "label", *(name for name in BOX if name in columns)))

@@ -1,0 +1,161 @@
+"""Hugging Face's ImageFolder: images in folders, and what is known of them in metadata.csv, .jsonl or .parquet.
+
+Format: huggingface.co/docs/datasets, "Create an image dataset", ImageFolder. Without any metadata it is class folders.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import polars as pl
+from omegaconf import MISSING
+
+from evensight.data.annotations.names import map_classes
+from evensight.data.annotations.paths import trusted
+from evensight.data.findings import found
+from evensight.data.places import Places
+from evensight.data.readers.folder import FolderReader
+from evensight.data.readers.listing import listed
+from evensight.data.readers.table_files import read_table
+from evensight.data.reading import SPLIT_NAMES, Progress, Reader, Reading, existing_root
+from evensight.errors import UserError, shown, unknown
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_MOST_BYTES = 2**31
+
+
+@dataclass
+class ImageFolderReader(Reader):
+    """Reads a folder as Hugging Face's ``load_dataset("imagefolder")`` does; every further column is an attribute."""
+
+    reader: str = "imagefolder"  # a name of names.READERS
+    root: str = (
+        MISSING  # the folder that holds the images, and metadata.csv, .jsonl or .parquet in it or in its folders
+    )
+    file_column: str | None = None  # where the image is, relative to the metadata; null: file_name or image_file_name
+    label_column: str | None = "label"  # name or number of the class; null: the folder that the image is in
+    label_names: list[str] = field(default_factory=list)  # name of label 0, 1, ...; empty takes the labels as they are
+    mask_column: str | None = None  # path of a mask; null: the column mask_file_name where there is one
+
+    def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
+        """Reads every metadata file and lists images without a line; see `Reader.read`."""
+        root = existing_root(self.root)
+        listing = listed(root)
+        tables = [path for path in listing.others if posixpath.basename(path) in METADATA]
+        if not tables:
+            reading = FolderReader(name=self.name, root=self.root).read(folder, classes, progress)
+            _, more = map_classes(Counter(reading.rows["label"].to_list()), classes, str(root))
+            return replace(reading, findings=[*reading.findings, *more])
+        _one_a_folder(tables, root)
+        parts = []
+        for number, path in enumerate(tables, start=1):
+            parts.append(self._table(root, path))
+            progress("reading metadata", number, len(tables))
+        rows = pl.concat(parts, how="diagonal")
+        stamps, findings = trusted(rows["path"].drop_nulls().to_list(), root)
+        known = {posixpath.normpath(path) for path in rows["path"].drop_nulls()}
+        loose = [path for path in listing.images if path not in known]
+        findings += found("image_without_row", loose, "images in the folder that no metadata names; not used")
+        others = [path for path in listing.others if path not in tables]
+        findings += replace(listing, others=others).findings()
+        rows = rows.filter(pl.col("path").is_in(list(stamps)) | pl.col("path").is_null())
+        _, more = map_classes(Counter(rows["label"].drop_nulls().to_list()), classes, str(root))
+        return Reading(rows=rows, root=root, findings=findings + more)
+
+    def _table(self, root: Path, path: str) -> pl.DataFrame:
+        """Returns the rows of one metadata file, paths relative to the root."""
+        _check_file(root, path)
+        rows = read_table(root / path)
+        where, base = str(root / path), posixpath.dirname(path)
+        file_column = self.file_column or _file_column(rows.columns, where)
+        renamed = {file_column: "path"}
+        if self.label_column is not None:
+            renamed[self.label_column] = "label"
+        mask_column = self.mask_column or ("mask_file_name" if "mask_file_name" in rows.columns else None)
+        if mask_column is not None:
+            renamed[mask_column] = "mask"
+        for key, name in (
+            ("file_column", file_column),
+            ("label_column", self.label_column),
+            ("mask_column", mask_column),
+        ):
+            if name is not None and name not in rows.columns:
+                raise unknown(f"data.{key}: column of {where}", name, rows.columns)
+        taken = [name for name in renamed.values() if name in rows.columns and name not in renamed]
+        if taken or len(renamed) < 2 + (mask_column is not None) - (self.label_column is None):
+            raise UserError(f"{where}: two of its columns would be {shown((taken or ['path'])[0])}; rename one.")
+        rows = rows.rename({old: new for old, new in renamed.items() if old != new})
+        paths = [name for name in ("path", "mask") if name in rows.columns]
+        rows = rows.with_columns(
+            pl.Series(name, [_joined(base, value) for value in rows[name].to_list()], pl.String) for name in paths
+        )
+        if self.label_column is None:
+            folders = [posixpath.basename(posixpath.dirname(value or "")) or None for value in rows["path"].to_list()]
+            rows = rows.with_columns(pl.Series("label", folders, pl.String))
+        rows = self._labelled(rows, where)
+        top = path.split("/")[0].lower() if base else ""
+        if "split" not in rows.columns:
+            rows = rows.with_columns(_splits(rows["path"].to_list(), top))
+        return rows
+
+    def _labelled(self, rows: pl.DataFrame, where: str) -> pl.DataFrame:
+        """Names labels that are numbers."""
+        if not self.label_names:
+            return rows
+        names = {str(number): name for number, name in enumerate(self.label_names)}
+        strange = [label for label in rows["label"].drop_nulls().unique(maintain_order=True) if label not in names]
+        if strange:
+            raise UserError(
+                f"data.label_names: {where} holds the label {shown(strange[0])}; "
+                f"{len(names)} names are given, for 0 to {len(names) - 1}."
+            )
+        return rows.with_columns(pl.col("label").replace(names))
+
+
+def _one_a_folder(tables: Sequence[str], root: Path) -> None:
+    several = [folder for folder, count in Counter(map(posixpath.dirname, tables)).items() if count > 1]
+    if several:
+        names = ", ".join(sorted(posixpath.basename(path) for path in tables if posixpath.dirname(path) == several[0]))
+        raise UserError(f"{root / several[0]}: holds several files of metadata ({names}); keep one.")
+
+
+def _check_file(root: Path, path: str) -> None:
+    """Refuses a metadata file that lies elsewhere, is none or is too large, before it is opened."""
+    places = Places(root)
+    if not places.inside(path):
+        raise UserError(f"{root / path}: is a link that leads out of the data's folder; put the file there.")
+    stamp = places.stamp(path, images=False)
+    if isinstance(stamp, str):
+        raise UserError(f"{root / path}: cannot be read as metadata; it is not a file.")
+    if stamp.file_bytes > _MOST_BYTES:
+        raise UserError(f"{root / path}: has {stamp.file_bytes:,} bytes; at most {_MOST_BYTES:,} are read.")
+
+
+def _file_column(columns: Sequence[str], where: str) -> str:
+    for name in ("file_name", "image_file_name"):
+        if name in columns:
+            return name
+    others = [name for name in columns if name.endswith("_file_name") and name != "mask_file_name"]
+    if len(others) == 1:
+        return others[0]
+    if others:
+        raise UserError(f"data.file_column: {where} has {', '.join(others)}; name the column of the image.")
+    raise unknown(f"data.file_column: column of {where}", "file_name", columns)
+
+
+def _joined(base: str, name: str | None) -> str | None:
+    return posixpath.join(base, name) if name and base else name
+
+
+def _splits(paths: Sequence[str | None], top: str) -> pl.Series:
+    """Returns the top folder where it has the name of a split: the metadata's, else each image's own."""
+    folders = [top if top in SPLIT_NAMES else (path or "").split("/")[0].lower() for path in paths]
+    within = [
+        folder if folder in SPLIT_NAMES and "/" in (path or "") else None
+        for folder, path in zip(folders, paths, strict=True)
+    ]
+    return pl.Series("split", within, pl.String)
