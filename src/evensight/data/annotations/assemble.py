@@ -20,7 +20,7 @@ from evensight.data.annotations.headers import Header, headers
 from evensight.data.annotations.names import map_classes
 from evensight.data.annotations.objects import AnnotatedImage, AnnotatedObject, ObjectReader
 from evensight.data.annotations.paths import trusted
-from evensight.data.annotations.values import MOST_COLUMNS, RESERVED
+from evensight.data.annotations.values import MOST_ATTRIBUTES, RESERVED
 from evensight.data.checks import unknown_labels
 from evensight.data.digests import BOX
 from evensight.data.findings import Finding, found
@@ -28,6 +28,8 @@ from evensight.data.places import Stamp
 from evensight.data.reading import Progress, Reading
 from evensight.errors import UserError, shown
 
+# Columns that say something else: those of a reading, and those a manifest adds.
+_TAKEN = frozenset(("path", "label", "split", "mask", *BOX)) | RESERVED
 _Row = dict[str, Any]
 
 
@@ -239,14 +241,14 @@ class _Work:
 
     def _column(self, name: str, taken: Iterable[str] = ()) -> str:
         """Returns the name of an attribute's column, which may be another where that name says something else."""
-        column = f"attribute_{name}" if name in RESERVED or not name else f"object_{name}" if name in taken else name
+        column = f"attribute_{name}" if name in _TAKEN or not name else f"object_{name}" if name in taken else name
         if column != name:
             self.renamed.add(f"{name} -> {column}")
         if column not in self.columns:
             self.columns.add(column)
-            if len(self.columns) > MOST_COLUMNS:
+            if len(self.columns) > MOST_ATTRIBUTES:
                 raise UserError(
-                    f"{self.where}: names over {MOST_COLUMNS} attributes, as in {shown(name)}; at most as many may be."
+                    f"{self.where}: names over {MOST_ATTRIBUTES} attributes, as in {shown(name)}; at most as many may be."
                 )
         return column
 
