@@ -46,6 +46,12 @@ COMMANDS: dict[str, Command] = {
         None,
         "evensight objective experiment=shapes",
     ),
+    "audit": Command(
+        "evensight.pipeline:audit",
+        "look at images and annotations before training: bias, leakage, labels",
+        None,
+        "evensight audit experiment=shapes",
+    ),
     "train": Command(
         "evensight.pipeline:main_job",
         "prepare the data, train, export, judge, report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +50,8 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         log_to(run.log_file)
         with leader_first():
             manifest, objective = _prepared(config, stated)
+        if rank.leads:
+            _say_audit(manifest)
         log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
         if rank.leads:
             _begin(run, manifest, objective)
@@ -135,6 +138,26 @@ def objective(config: Config) -> int:
     return DONE
 
 
+def audit(config: Config) -> int:
+    """Looks at images and annotations before training: `evensight audit experiment=...`.
+
+    Returns:
+        The status of the verdict on what the objective requires of the data.
+    """
+    from evensight.audit.audit import audit as look
+    from evensight.audit.audit import check_settings
+    from evensight.report.audit import audit_summary, write_audit_report
+
+    stated = _checked_objective(config)
+    check_settings(config.audit)
+    with logged(), shown() as progress:
+        manifest, resolved = _prepared(config, stated)
+        result = look(manifest, resolved, config.data, config.audit, progress)
+        write_audit_report(result.folder)
+    print(audit_summary(result.folder, columns(sys.stdout)))
+    return STATUS[result.verdict.verdict]
+
+
 def _checked_objective(config: Config) -> Objective:
     """Checks what can be checked before anything is written or heavy is imported."""
     from evensight.objective.objective import Objective
@@ -158,6 +181,32 @@ def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:
     from evensight.data.prepare import prepare
 
     return prepare(config.data, stated, Path(config.datasets_dir))
+
+
+def _say_audit(manifest: Manifest) -> None:
+    """Names the worst findings of an audit of this data, or how to run one."""
+    from evensight.report.audit import worst_findings
+
+    folder = manifest.folder / "audit"
+    try:
+        worst = worst_findings(folder, manifest.digests.content)
+    except UserError as error:  # training does not need the audit
+        log.warning("%s", error)
+        return
+    if worst is None:
+        log.info("this data has not been audited; to look at it before training: %s", _audit_command())
+        return
+    for line in worst:
+        log.info("audit: %s", line)
+    log.info("audit: %s", folder / "report.html")
+
+
+def _audit_command() -> str:
+    """The command that audits what this command trains on."""
+    arguments = [
+        each for each in sys.argv[1:] if "=" in each and not each.startswith(("-", "run=", "resume=", "debug="))
+    ]
+    return shlex.join(["evensight", "audit", *arguments]) if arguments else "evensight audit experiment=<name>"
 
 
 def _begin(run: Run, manifest: Manifest, objective: Objective) -> None:

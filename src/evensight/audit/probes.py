@@ -75,7 +75,8 @@ def fit(features: Floats, labels: Ints, num_classes: int, seed: int) -> CueProbe
     design = Design.of(features, seed)
     columns = design(features)
     moments = np.asarray(columns.T @ one_hot(labels, num_classes), np.float64)
-    return CueProbe(design, np.linalg.solve(_penalised(_gram(columns), len(labels)), moments))
+    weights = np.linalg.solve(_penalised(_gram(columns), len(labels)), moments)
+    return CueProbe(design, np.asarray(weights, np.float64))
 
 
 def folds_of(labels: Ints, groups: Ints, num_folds: int, seed: int) -> Ints:

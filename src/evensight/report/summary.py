@@ -31,15 +31,15 @@ def summary(run_folder: Path, width: int | None = None) -> str:
     """
     verdicts = {stage: _read(run_folder / "verdicts" / f"{stage}.json") for stage in STAGES}
     found = [(stage, verdict) for stage, verdict in verdicts.items() if verdict is not None]
-    tail = [f"report    {_shown(run_folder / 'report.html')}"]
+    tail = [f"report    {shown_path(run_folder / 'report.html')}"]
     if not found:
         return "\n".join(["no verdict: export=false writes no artifact to judge.", *tail])
     stage, last = found[-1]
-    tail.append(f"artifact  {_shown(run_folder / 'artifact')}")
+    tail.append(f"artifact  {shown_path(run_folder / 'artifact')}")
     commands = [f"next      {_next(run_folder, stage, last)}"]
     keep = _keep(_read(run_folder / "environment.json") or {})
     commands += [f"keep      {keep}"] if keep else []
-    head, sentence = _wrapped(_headline(found), width), _wrapped(standing_out(last), width)
+    head, sentence = wrapped(_headline(found), width), wrapped(standing_out(last), width)
     broken = [part for line in commands for part in _command(line, width)]
     fits = len(head) + len(sentence) + len(tail) + len(broken) < MAX_LINES
     tail = [*sentence, *tail, *(broken if fits else commands)]
@@ -99,7 +99,7 @@ def _opened(verdict: dict[str, Any]) -> str:
     return f"opening {openings} of the sealed test split" if openings else ""
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
+def wrapped(text: str, width: int | None) -> list[str]:
     """Breaks a sentence into lines."""
     return textwrap.wrap(text, max(_NARROW, width)) if width else [text] if text else []
 
@@ -163,7 +163,7 @@ def _narrow_rows(rows: list[dict[str, Any]], columns: int) -> list[str]:
 
 
 def _next(run_folder: Path, stage: str, verdict: dict[str, Any]) -> str:
-    run = _shown(run_folder)
+    run = shown_path(run_folder)
     if stage == "validation" and verdict.get("sealed", True):
         return f"evensight test run={run}    (opens the sealed test split)"
     if stage == "validation":
@@ -182,7 +182,7 @@ def _keep(environment: dict[str, Any]) -> str:
     return f"python train.py {shlex.join(arguments)} --save=<name>" if own else ""
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Returns a path as short as it can be typed from here."""
     try:
         return str(path.resolve().relative_to(Path.cwd().resolve()))
