@@ -62,15 +62,15 @@ def assemble(
         UserError: No label is a class of the objective.
     """
     counts = Counter(label for image in images for label in _labels(image))
-    mapping, findings = map_classes(counts, classes, where)
-    stamps, more = trusted((image.path for image in images), root)
-    findings += more + without_row(root, [image.path for image in images], beside)
+    mapping = map_classes(counts, classes, where)
+    stamps, findings = trusted((image.path for image in images), root)
+    findings += without_row(root, [image.path for image in images], beside)
     images = [image for image in images if image.path in stamps]
     measured = {
         image.path: stamps[image.path] for image in images if any(each.box or each.mask for each in image.objects)
     }
     sizes = headers(root, measured, folder, progress) if measured else {}
-    placed, more = _placed(images, sizes, reader.box_frame)
+    placed, more = _placed(images, sizes, reader.box_frame, reader.max_pixels)
     work = _Work(reader, root, folder, mapping, stamps, progress, where, findings + more)
     return work.cut(placed) if reader.objects == "cut" else work.whole(placed)
 
@@ -89,7 +89,7 @@ class _Placed:
 
 
 def _placed(
-    images: Iterable[AnnotatedImage], sizes: Mapping[str, Header | None], setting: str
+    images: Iterable[AnnotatedImage], sizes: Mapping[str, Header | None], setting: str, max_pixels: int
 ) -> tuple[list[_Placed], list[Finding]]:
     """Turns boxes upright and clips them; those that cannot be placed are unknown."""
     placed = []
@@ -116,7 +116,9 @@ def _placed(
                     unusable.append(image.path)
                 elif box is not None and _differs(box, turned_box):
                     cut_off.append(image.path)
-            objects += (replace(each, box=box, mask=each.mask if frame else None),)
+            # A mask is drawn at its image's size, which a header may claim to be anything.
+            drawable = frame is not None and header.width * header.height <= max_pixels
+            objects += (replace(each, box=box, mask=each.mask if drawable else None),)
         placed.append(_Placed(replace(image, objects=objects), header.upright, turned))
     return placed, [
         *found("other_size", other, "images of another size than their annotation says; their boxes are not used"),
@@ -247,9 +249,7 @@ class _Work:
         if column not in self.columns:
             self.columns.add(column)
             if len(self.columns) > MOST_ATTRIBUTES:
-                raise UserError(
-                    f"{self.where}: names over {MOST_ATTRIBUTES} attributes, as in {shown(name)}; at most as many may be."
-                )
+                raise UserError(f"{self.where}: has more than {MOST_ATTRIBUTES} attributes; {shown(name)} is one more.")
         return column
 
     def _mask(

@@ -23,6 +23,7 @@ _ORIENTATION = 0x0112
 # What a PNG must hold for Pillow to find an orientation in it: an eXIf chunk, or a text with EXIF or XMP. Asked for it,
 # Pillow decodes the whole PNG, since these may come last.
 _PNG_MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+_LYING = (5, 6, 7, 8)
 _SCHEMA: dict[str, type[pl.DataType]] = {
     "path": pl.String,
     **dict.fromkeys((*Stamp._fields, "width", "height", "orientation"), pl.Int64),
@@ -39,7 +40,7 @@ class Header(NamedTuple):
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height of the decoded image."""
-        return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
+        return (self.height, self.width) if self.orientation in _LYING else (self.width, self.height)
 
 
 def read_header(path: Path) -> Header | None:
@@ -55,7 +56,10 @@ def read_header(path: Path) -> Header | None:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return None
             with Image.open(file, formats=FORMATS) as image:
-                return Header(*image.size, _orientation(image, file))
+                (width, height), orientation = image.size, _orientation(image, file)
+                if image.format == "TIFF" and orientation in _LYING:
+                    width, height = height, width  # of TIFF, Pillow says the size that it will turn the image to
+                return Header(width, height, orientation)
     except Exception:  # as `decode`: a dozen kinds for broken files, and `scan` says of each what it is
         return None
 

@@ -6,7 +6,6 @@ import logging
 import unicodedata
 from collections.abc import Collection, Hashable, Iterable, Mapping
 
-from evensight.data.findings import Finding
 from evensight.data.reading import plain_text
 from evensight.errors import UserError, nearest, shown
 
@@ -15,9 +14,7 @@ logger = logging.getLogger(__name__)
 _MOST_LINES = 100
 
 
-def map_classes(
-    found: Mapping[str, int], classes: tuple[str, ...] | None, where: str
-) -> tuple[dict[str, str], list[Finding]]:
+def map_classes(found: Mapping[str, int], classes: tuple[str, ...] | None, where: str) -> dict[str, str]:
     """Maps the labels of an annotation file to the objective's classes by name, and logs the table.
 
     Names are compared in Unicode's composed form (NFC), else exactly; rows of other labels are set aside and reported
@@ -29,7 +26,7 @@ def map_classes(
         where: The file, for sentences.
 
     Returns:
-        Label -> class, of the labels that are used; and a finding that tells the classes no label stands for.
+        Label -> class, of the labels that are used.
 
     Raises:
         UserError: No label is a class of the objective.
@@ -41,9 +38,7 @@ def map_classes(
         labels = ", ".join(shown(label) for label in sorted(found)[:10]) + (", ..." if len(found) > 10 else "")
         wanted = ", ".join(classes or ())
         raise UserError(f"{where}: none of its labels is a class of the objective ({wanted}); found: {labels}.")
-    absent = [name for name in classes or () if name not in mapping.values()]
-    message = "classes of the objective that the annotations never name"
-    return mapping, [Finding("class_without_label", len(absent), absent[:5], message)] if absent else []
+    return mapping
 
 
 def _table(found: Mapping[str, int], mapping: Mapping[str, str], classes: Collection[str] | None) -> str:

@@ -24,6 +24,7 @@ class CvatReader(ObjectReader):
     file: str = MISSING  # the annotations.xml
     root: str | None = None  # folder the names are relative to; null: images beside the file, else the file's own
     subsets: bool = True  # take the split from an image's subset (Train, Validation, Test)
+    masks: bool = True  # take masks from polygons and brushes
 
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
         """Reads the file; see `Reader.read`."""
@@ -59,7 +60,7 @@ class CvatReader(ObjectReader):
         for tag in tags:
             attributes |= tag.attributes
         objects = [
-            AnnotatedObject(shape.label, shape.box, shape.attributes, shape.mask)
+            AnnotatedObject(shape.label, shape.box, shape.attributes, shape.mask if self.masks else None)
             for shape in image.shapes
             if shape.kind != "tag"
         ]

@@ -48,8 +48,8 @@ class ImageFolderReader(Reader):
         tables = [path for path in listing.others if posixpath.basename(path) in METADATA]
         if not tables:
             reading = FolderReader(name=self.name, root=self.root).read(folder, classes, progress)
-            _, more = map_classes(Counter(reading.rows["label"].to_list()), classes, str(root))
-            return replace(reading, findings=[*reading.findings, *more])
+            map_classes(Counter(reading.rows["label"].to_list()), classes, str(root))
+            return reading
         _one_a_folder(tables, root)
         parts = []
         for number, path in enumerate(tables, start=1):
@@ -63,8 +63,8 @@ class ImageFolderReader(Reader):
         others = [path for path in listing.others if path not in tables]
         findings += replace(listing, others=others).findings()
         rows = rows.filter(pl.col("path").is_in(list(stamps)) | pl.col("path").is_null())
-        _, more = map_classes(Counter(rows["label"].drop_nulls().to_list()), classes, str(root))
-        return Reading(rows=rows, root=root, findings=findings + more)
+        map_classes(Counter(rows["label"].drop_nulls().to_list()), classes, str(root))
+        return Reading(rows=rows, root=root, findings=findings)
 
     def _table(self, root: Path, path: str) -> pl.DataFrame:
         """Returns the rows of one metadata file, paths relative to the root."""
