@@ -343,7 +343,7 @@ def test_labels_of_a_closed_test_split_play_no_part() -> None:
 def test_a_million_rows_take_seconds() -> None:
     num = 1_000_000
     generator = np.random.default_rng(0)
-    columns = {name: generator.random(num) for name in ("sharpness", "luma_low", "luma_high", "span")}
+    columns = {name: generator.random(num) for name in ("detail", "luma_low", "luma_high", "span")}
     whole = {name: generator.integers(1, 9, num) for name in ("width", "height", "frames")}
     properties = pl.DataFrame({**columns, **whole}).select(
         [pl.col(n) if n in (*columns, *whole) else pl.lit(None, kind).alias(n) for n, kind in COLUMNS.items()]

@@ -187,11 +187,22 @@ def test_statistics_of_a_small_image_by_scipy() -> None:
     assert found["greyscale"] is False
 
 
+def test_a_gradient_is_no_blur() -> None:
+    """A diver in open water: nearly all variance is the water's, and the diver is sharp."""
+    water = np.linspace(0, 200, 96)[:, None, None] * np.ones((1, 128, 3))
+    water[40:60, 50:70] = noise(20, 20)
+    sharp = water.astype(np.uint8)
+    assert statistics(sharp)["detail"] > 0.3
+    assert statistics(cv2.GaussianBlur(sharp, (0, 0), 2))["detail"] < 0.13
+
+
 def test_sharpness_falls_with_blur_whatever_the_resolution() -> None:
     blurred = [cv2.GaussianBlur(noise(128, 128).astype(float), (0, 0), sigma) for sigma in (0.5, 1, 2, 4)]
     stretched = [cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8) for image in blurred]
     found = [statistics(image)["sharpness"] for image in stretched]
     assert all(2 * after < before for before, after in itertools.pairwise(found))
+    details = [statistics(image)["detail"] for image in stretched]
+    assert sorted(details, reverse=True) == details
     large = cv2.resize(stretched[2], (1280, 1280), interpolation=cv2.INTER_CUBIC)
     assert statistics(large)["sharpness"] == pytest.approx(found[2], rel=0.1)
 

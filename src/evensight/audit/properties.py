@@ -44,6 +44,7 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "luma_low": pl.Float64,  # 5 % of the pixels are as dark as this, 0 to 1
     "luma_high": pl.Float64,  # 95 % of the pixels are as dark as this, 0 to 1
     "sharpness": pl.Float64,  # variance of the Laplacian / variance of luma, at 128 pixels
+    "detail": pl.Float64,  # variance of the Laplacian at 128 pixels / the same at 64
     "dark": pl.Float64,  # share of pixels <= 5 of 255
     "bright": pl.Float64,  # share of pixels >= 250 of 255
     "entropy": pl.Float64,  # bits of the histogram of luma, 0 to 8
@@ -56,6 +57,9 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 SCALE = 128
 DARK, BRIGHT = 5, 250
 _GRID = 64
+# Variance that rounding to whole grey levels gives the Laplacian, 20 / 12, and a little.
+_ROUNDING = 2.0
+_FAINT = 25.0  # variance of luma, below which rounding hides a sharp edge
 _LONGEST_TEXT = 64
 # A GIF or TIFF says how many frames it has only when all of them are walked through.
 _COUNTED_BYTES = 4 * 2**20
@@ -235,6 +239,7 @@ def statistics(pixels: NDArray[np.uint8], whole: NDArray[np.uint8] | None = None
     variance = max(float(shares @ (_VALUES - mean) ** 2), 0.0)
     present = np.flatnonzero(counts)
     taken = shares[present]
+    sharpness, detail = _sharpness(luma, variance)
     low, high = np.searchsorted(np.cumsum(counts), _TAILS * luma.size)
     planes = np.ascontiguousarray(_grid(pixels).transpose(2, 0, 1)).reshape(3, -1)  # [3, at most 64 x 64]
     channels = planes.max(axis=1).astype(np.int64) - planes.min(axis=1)
@@ -243,7 +248,8 @@ def statistics(pixels: NDArray[np.uint8], whole: NDArray[np.uint8] | None = None
         "contrast": math.sqrt(variance) / 255,
         "luma_low": float(low) / 255,
         "luma_high": float(high) / 255,
-        "sharpness": _sharpness(luma, variance),
+        "sharpness": sharpness,
+        "detail": detail,
         "dark": float(shares[: DARK + 1].sum()),
         "bright": float(shares[BRIGHT:].sum()),
         "entropy": abs(float(taken @ np.log2(taken))),
@@ -268,11 +274,23 @@ def reduced(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _sharpness(luma: NDArray[np.uint8], variance: float) -> float | None:
+def _sharpness(luma: NDArray[np.uint8], variance: float) -> tuple[float | None, float | None]:
+    """Returns ``sharpness`` and ``detail``.
+
+    Smooth large gradients lower the first as blur does; the second goes by what is left of the finest scale beside the
+    next, and tells them apart: of 2,595 BAR photographs none is below .16, and blurred by 1 % of the longer side .6 %
+    are above .13.
+    """
     if variance < 1.0:  # one grey level: nothing that could be sharp
-        return None
+        return None, None
+    half = cv2.resize(luma, (max(1, luma.shape[1] // 2), max(1, luma.shape[0] // 2)), interpolation=cv2.INTER_AREA)
+    fine, coarse = _laplacian_variance(luma), _laplacian_variance(np.asarray(half, np.uint8))
+    return fine / variance, max(fine - _ROUNDING, 0.0) / coarse if variance >= _FAINT and coarse > 0 else None
+
+
+def _laplacian_variance(luma: NDArray[np.uint8]) -> float:
     _, deviation = cv2.meanStdDev(cv2.Laplacian(luma, cv2.CV_16S))
-    return float(deviation[0, 0]) ** 2 / variance
+    return float(deviation[0, 0]) ** 2
 
 
 def _grid(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
