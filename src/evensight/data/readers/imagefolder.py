@@ -25,6 +25,7 @@ from evensight.data.reading import SPLIT_NAMES, Progress, Reader, Reading, exist
 from evensight.errors import UserError, shown, unknown
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_MASK = "mask_file_name"
 _MOST_BYTES = 2**31
 
 
@@ -57,7 +58,8 @@ class ImageFolderReader(Reader):
             progress("reading metadata", number, len(tables))
         rows = pl.concat(parts, how="diagonal")
         stamps, findings = trusted(rows["path"].drop_nulls().to_list(), root)
-        known = {posixpath.normpath(path) for path in rows["path"].drop_nulls()}
+        named = [path for name in ("path", "mask") if name in rows.columns for path in rows[name].drop_nulls()]
+        known = {posixpath.normpath(path) for path in named}
         loose = [path for path in listing.images if path not in known]
         findings += found("image_without_row", loose, "images in the folder that no metadata names; not used")
         others = [path for path in listing.others if path not in tables]
@@ -71,36 +73,39 @@ class ImageFolderReader(Reader):
         _check_file(root, path)
         rows = read_table(root / path)
         where, base = str(root / path), posixpath.dirname(path)
-        file_column = self.file_column or _file_column(rows.columns, where)
-        renamed = {file_column: "path"}
-        if self.label_column is not None:
-            renamed[self.label_column] = "label"
-        mask_column = self.mask_column or ("mask_file_name" if "mask_file_name" in rows.columns else None)
-        if mask_column is not None:
-            renamed[mask_column] = "mask"
-        for key, name in (
-            ("file_column", file_column),
-            ("label_column", self.label_column),
-            ("mask_column", mask_column),
-        ):
-            if name is not None and name not in rows.columns:
-                raise unknown(f"data.{key}: column of {where}", name, rows.columns)
-        taken = [name for name in renamed.values() if name in rows.columns and name not in renamed]
-        if taken or len(renamed) < 2 + (mask_column is not None) - (self.label_column is None):
-            raise UserError(f"{where}: two of its columns would be {shown((taken or ['path'])[0])}; rename one.")
-        rows = rows.rename({old: new for old, new in renamed.items() if old != new})
-        paths = [name for name in ("path", "mask") if name in rows.columns]
-        rows = rows.with_columns(
-            pl.Series(name, [_joined(base, value) for value in rows[name].to_list()], pl.String) for name in paths
-        )
+        rows = rows.rename(self._renamed(rows.columns, where))
+        for name in ("path", "mask"):
+            if name in rows.columns:
+                joined = [posixpath.join(base, value) if value else None for value in rows[name].to_list()]
+                rows = rows.with_columns(pl.Series(name, joined, pl.String))
         if self.label_column is None:
             folders = [posixpath.basename(posixpath.dirname(value or "")) or None for value in rows["path"].to_list()]
             rows = rows.with_columns(pl.Series("label", folders, pl.String))
-        rows = self._labelled(rows, where)
-        top = path.split("/")[0].lower() if base else ""
         if "split" not in rows.columns:
-            rows = rows.with_columns(_splits(rows["path"].to_list(), top))
-        return rows
+            rows = rows.with_columns(_splits(rows["path"].to_list(), base.split("/")[0].lower()))
+        return self._labelled(rows, where)
+
+    def _renamed(self, columns: Sequence[str], where: str) -> dict[str, str]:
+        """Returns column -> the name it has in a `Reading`, where they differ."""
+        mask_column = self.mask_column or (_MASK if _MASK in columns else None)
+        wanted = {
+            "file_column": ("path", self.file_column or _file_column(columns, where)),
+            "label_column": ("label", self.label_column),
+            "mask_column": ("mask", mask_column),
+        }
+        renamed: dict[str, str] = {}
+        for key, (name, column) in wanted.items():
+            if column is None:
+                continue
+            if column not in columns:
+                raise unknown(f"data.{key}: column of {where}", column, columns)
+            if column in renamed:
+                raise UserError(f"data.{key}: column {shown(column)} of {where} is {renamed[column]} already.")
+            renamed[column] = name
+        taken = sorted(name for name in {*renamed.values(), "label"} if name in columns and name not in renamed)
+        if taken:
+            raise UserError(f"{where}: has a column {shown(taken[0])} beside the one that is to be it; rename one.")
+        return renamed
 
     def _labelled(self, rows: pl.DataFrame, where: str) -> pl.DataFrame:
         """Names labels that are numbers."""
@@ -139,16 +144,12 @@ def _file_column(columns: Sequence[str], where: str) -> str:
     for name in ("file_name", "image_file_name"):
         if name in columns:
             return name
-    others = [name for name in columns if name.endswith("_file_name") and name != "mask_file_name"]
+    others = [name for name in columns if name.endswith("_file_name") and name != _MASK]
     if len(others) == 1:
         return others[0]
     if others:
         raise UserError(f"data.file_column: {where} has {', '.join(others)}; name the column of the image.")
     raise unknown(f"data.file_column: column of {where}", "file_name", columns)
-
-
-def _joined(base: str, name: str | None) -> str | None:
-    return posixpath.join(base, name) if name and base else name
 
 
 def _splits(paths: Sequence[str | None], top: str) -> pl.Series:

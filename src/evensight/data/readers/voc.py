@@ -203,8 +203,9 @@ def _parsed(root: Path, names: list[str], one_based: bool, progress: Progress) -
         if number % 256 == 0 or number == len(names):
             progress("reading annotations", number, len(names))
     if errors:
-        further = f" (So are {len(errors) - 1:,} further files.)" if len(errors) > 1 else ""
-        raise UserError(f"{errors[0]}{further}")
+        if len(errors) == 1:
+            raise errors[0]
+        raise UserError(f"{str(errors[0]).rstrip('.')}; {len(errors) - 1:,} more files cannot be used either.")
 
 
 def _stem(path: str) -> str:
