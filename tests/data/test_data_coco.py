@@ -224,13 +224,13 @@ def test_rows_that_cannot_be_used_are_counted(read) -> None:
     images = [image(1), image(2), image(3), {"id": 8}, {"id": 9, "file_name": ""}, image(4, file_name="no.png")]
     bad = [[1, 2, 3], [1, 2, -3, 4], [0, 0, 0, 5], ["a", 1, 1, 1], [1, 1, 1e308, 1e308], [50, 50, 2, 2], None]
     objects = [box(1 + place % 3, 10, ()) | {"bbox": bbox} for place, bbox in enumerate(bad)]
-    objects.append(box(3, 10, (-2, -2, 50, 50), attributes={"polygon": [1], "path": "x", "error": "y"}))
+    objects.append(box(3, 10, (-2, -2, 50, 50), attributes={"polygon": [1], "path": "x", "error": "y", "a\nb": 1}))
     reading = read(coco(images, objects))
     found = codes(reading.findings)
     assert found["no_path"] == 2 and found["missing_image"] == 1
     assert sum(finding.count for finding in reading.findings if finding.code == "unusable_box") == 5
-    assert found["clipped_box"] == 2 and found["unusable_attribute"] == 1 and found["reserved_attribute"] == 1
-    assert found["renamed_attribute"] == 1
+    assert found["clipped_box"] == 2 and found["unusable_attribute"] == 1 and found["nameless_attribute"] == 1
+    assert found["renamed_attribute"] == 2
     assert dict(reading.rows.select("path", "label").iter_rows()) == {f"{number}.png": "cat" for number in (1, 2, 3)}
 
 

@@ -79,11 +79,11 @@ class Attributes:
 
     Args:
         where: The file, for sentences.
-        odd: Told of ``reserved_attribute`` and ``unusable_attribute``.
+        odd: Told of ``nameless_attribute`` and ``unusable_attribute``.
     """
 
     MESSAGES: ClassVar[Mapping[str, str]] = {
-        "reserved_attribute": "attributes whose names are those of evensight's own columns, or are none; not used",
+        "nameless_attribute": "attributes whose names are empty or do not print; not used",
         "unusable_attribute": "attributes whose values are lists or objects; not used",
     }
 
@@ -107,8 +107,8 @@ class Attributes:
                 continue
             if text is None:
                 continue
-            if name in RESERVED or not name or not name.isprintable():
-                self._tell("reserved_attribute", shown(name), name)
+            if not name or not name.isprintable():
+                self._tell("nameless_attribute", shown(name), name)
                 continue
             if name not in self._names:
                 if len(self._names) == MOST_ATTRIBUTES:

@@ -40,7 +40,7 @@ class CocoReader(ObjectReader):
     annotations: Any = MISSING  # the file, or split: its file; the key all: images without a split, or with a key split
     folders: dict[str, str] = field(default_factory=dict)  # split: folder below root that its file names begin in
     crowd: str = "leave_out"  # regions of many objects (iscrowd): leave_out, or keep as one object each
-    masks: bool = False  # whether polygons and run lengths become masks
+    masks: bool = True  # whether polygons and run lengths become masks
 
     def check(self) -> None:
         """Raises UserError where a setting cannot be right."""

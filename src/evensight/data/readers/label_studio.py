@@ -42,7 +42,7 @@ class LabelStudioReader(ObjectReader):
     image_key: str | None = None  # key of a task's data that holds the image; null: the only one that looks like it
     from_name: str | None = None  # control whose names are the classes; null: the only one that names something
     split_key: str = "split"  # key of a task's data that holds train, validation or test
-    masks: bool = False  # whether brushes and polygons become masks
+    masks: bool = True  # whether brushes and polygons become masks
     box_frame: str = "upright"  # boxes are in pixels as stored, or upright: after EXIF's orientation
 
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
