@@ -1,8 +1,8 @@
 """If these fail, the same images are another data set because somebody annotated them with another tool.
 
-How each format says the split: a folder and a pattern by a folder; a table and imagefolder's metadata by a column;
-arrays and COCO by a file a split; VOC by lists in ImageSets; Label Studio by the key ``split`` of a task's data; CVAT by
-an image's subset. The attribute is `pose`, since VOC's objects have no other of free text; folders have none.
+How each format says the split: folders and patterns by a folder; tables and imagefolder's metadata by a column; arrays
+and COCO by a file a split; VOC by lists in ImageSets; Label Studio by the key ``split`` of a task's data; CVAT by an
+image's subset. The attribute is `pose`, since VOC's objects have no other of free text; folders have none.
 """
 
 from __future__ import annotations
