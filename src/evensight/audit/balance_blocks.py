@@ -72,6 +72,8 @@ def heat_maps(data: AuditData, attribute: str, short: Container[tuple[int, int]]
 
 def plan_blocks(plan: EvidencePlan) -> list[Block]:
     """Returns what can be decided, and what each cell lacks."""
+    if not plan.cells and plan.chances is None:
+        return [Paragraph("No requirement with a bound is judged on the test split.")]
     accuracy = float(np.mean(plan.truth.accuracy))
     blocks: list[Block] = []
     if plan.chances is not None:

@@ -63,7 +63,7 @@ class EvidencePlan:
     Attributes:
         truth: Assumed of the model.
         cells: Every class, group and cell of every requirement that counts images.
-        chances: By simulation through the code that decides; None where it would take long.
+        chances: By simulation through the code that decides; None where it would take long, or nothing is judged.
     """
 
     truth: Truth
@@ -88,8 +88,8 @@ def evidence_plan(
     named = {each.attribute for each in judged if each.attribute}
     strata = objective.num_classes * int(np.prod([1 + len(objective.levels[name]) for name in sorted(named)] or [1]))
     draws = min(_MOST_DRAWS, _EFFORT // (strata * objective.num_classes))
-    there = np.asarray(counts["overall"]).sum() > 0
-    chances = chances_at(objective, stage, counts, usual, truth, draws) if draws >= _LEAST_DRAWS and there else None
+    simulated = bool(judged) and draws >= _LEAST_DRAWS and np.asarray(counts["overall"]).sum() > 0
+    chances = chances_at(objective, stage, counts, usual, truth, draws) if simulated else None
     return EvidencePlan(truth, cells, chances)
 
 
