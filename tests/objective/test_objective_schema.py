@@ -272,7 +272,7 @@ def test_every_objective_of_ours_is_valid_and_decides_what_it_says(path: Path) -
     assert objective.notes() == []
 
 
-def test_shapes_states_its_eight_requirements() -> None:
+def test_shapes_states_its_eight_requirements_and_two_of_the_data() -> None:
     objective = Objective.from_config(yaml.safe_load((CONFIGS / "shapes.yaml").read_text()))
     bounds = {requirement.label: requirement.bound for requirement in objective.requirements}
     assert bounds == {
@@ -285,5 +285,8 @@ def test_shapes_states_its_eight_requirements() -> None:
         "reliance on colour": 0.05,
         "advantage over majority, colour": 0.50,
         "artifact size": None,
+        "leakage": 0.0,
+        "unreadable": 0.0,
     }
+    assert [row.label for row in objective.judged_at("audit")] == ["leakage", "unreadable"]
     assert objective.primary.label == "accuracy of conflicting images (colour)"

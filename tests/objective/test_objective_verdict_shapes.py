@@ -57,7 +57,8 @@ def shapes() -> Objective:
 
 
 def test_shapes_states_the_eight(shapes: Objective) -> None:
-    assert {row.label: row.bound for row in shapes.requirements if row.bound is not None} == EIGHT
+    of_models = [row for row in shapes.requirements if row.bound is not None and row.stages != ("audit",)]
+    assert {row.label: row.bound for row in of_models} == EIGHT
 
 
 @pytest.mark.parametrize("draws", [1_000, pytest.param(4_000, marks=pytest.mark.slow)])
