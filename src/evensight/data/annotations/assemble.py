@@ -59,7 +59,7 @@ def assemble(
         beside: Folders whose images without a row are reported although no row may lie in them.
 
     Raises:
-        UserError: No label is a class of the objective.
+        UserError: No label is a class of the objective, or no image or object can be used.
     """
     counts = Counter(label for image in images for label in _labels(image))
     mapping = map_classes(counts, classes, where)
@@ -268,6 +268,8 @@ class _Work:
         self.votes += [{"path": row["path"], "annotator": who, "label": label, **box} for who, label in votes]
 
     def _reading(self, rows: list[_Row], root: Path, masks: str, broken: Mapping[str, str]) -> Reading:
+        if not rows and self.findings:
+            raise UserError(f"{self.where}: no row can be used: {'; '.join(map(str, self.findings))}.")
         for row in rows:
             if row["mask"] in broken:
                 row["mask"] = None
