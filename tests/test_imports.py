@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "cues": {"metrics"},
     "models": {"runtime", "cues"},
     "objective": {"metrics"},
-    "data": {"runtime", "objective"},
+    "data": {"runtime", "objective", "metrics"},
     "records": {"runtime", "objective"},
     "report": {"records", "metrics", "objective"},
     **dict.fromkeys(STAGES, BELOW),

@@ -22,6 +22,7 @@ class ObjectiveConfig:
     classes: Any = "from_data"  # ordered class names, or from_data
     attributes: dict[str, Any] = field(default_factory=dict)  # name: {levels: [..] or from_data}
     requirements: list[Any] = field(default_factory=list)  # {metric, scope, attribute, cue, over, bound, stages}
+    essential_cues: list[str] = field(default_factory=list)  # cues that the classes are made of: never a shortcut
     primary: dict[str, Any] = field(
         default_factory=lambda: {"metric": "accuracy", "scope": "overall"}
     )  # what sweeps maximise
@@ -38,12 +39,20 @@ class DataConfig:
     split_seed: int = 0  # places rows that come without a split
     validation_fraction: float = 0.15  # of the rows without a split
     test_fraction: float = 0.2  # of the rows without a split
+    keep_together: list[str] = field(default_factory=list)  # columns whose equal values stay in one split: [subject]
+    stratify: list[str] = field(default_factory=list)  # columns that splits have alike, beside the class: [colour]
+    near_duplicates: str = "keep_together"  # of rows without a split: keep_together, or part (not looked for)
     limit: int | None = None  # at most this many images of each split, a fixed sample; to try things out
     batch_size: int = 128  # images in a training step, over all devices
     eval_batch_size: int = 256  # images in an evaluation step
     num_workers: int = 2  # threads that decode and augment; 0 does it in the main thread
     cache_mb: int = 1024  # decoded images kept in memory when they all fit in this many MiB; 0 keeps none
     max_pixels: int = 40_000_000  # larger images are refused from their header
+    labels: str = "majority"  # of several annotators: majority, consensus (Dawid-Skene), soft (its chances as target)
+    contested: str = "keep"  # images whose annotators come to no consensus: keep, or leave_out of training
+    side_tables: list[str] = field(
+        default_factory=lambda: ["quarantine", "cues", "soft_labels"]
+    )  # what an audit found out that is used; [] uses none
 
 
 @dataclass

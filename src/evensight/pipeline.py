@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,7 @@ def main_job(config: Config, folder: Path | None = None) -> int:
             return _told(run, config, run.finished) if rank.leads else DONE
         log_to(run.log_file)
         with leader_first():
-            manifest, objective = _prepared(config, stated)
+            manifest, objective = _prepared(config, stated, _recorded(run))
         if rank.leads:
             _say_audit(manifest)
         log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
@@ -80,7 +81,7 @@ def test(options: TestOptions) -> int:
     check_origin(artifact, run.checkpoints / "best.ckpt")
     with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
-        manifest, _ = _prepared(config, objective)
+        manifest, _ = _prepared(config, objective, _recorded(run))
         verdict = _judged(config, run, manifest, artifact, "test")
         _close(run, config)
     return STATUS[verdict]
@@ -97,7 +98,7 @@ def export(options: ExportOptions) -> int:
     read_checkpoint(run.checkpoints / "best.ckpt")  # before its data is looked at
     with logged() as log_to, run.worked_on(config):
         log_to(run.log_file)
-        manifest, _ = _prepared(config, objective)
+        manifest, _ = _prepared(config, objective, _recorded(run))
         artifact = _exported(config, run, manifest, objective, load_best(config, run, manifest, objective))
     print(f"artifact  {artifact.folder}  (identity {artifact.identity[:12]})")
     return DONE
@@ -149,7 +150,7 @@ def audit(config: Config) -> int:
     from evensight.report.audit import audit_summary, write_audit_report
 
     stated = _checked_objective(config)
-    check_settings(config.audit)
+    check_settings(config.audit, stated.attributes)
     with logged(), shown() as progress:
         manifest, resolved = _prepared(config, stated)
         result = look(manifest, resolved, config.data, config.audit, progress)
@@ -177,10 +178,21 @@ def _checked_training(config: Config) -> None:
     preflight(config)
 
 
-def _prepared(config: Config, stated: Objective) -> tuple[Manifest, Objective]:
+def _prepared(
+    config: Config, stated: Objective, recorded: Mapping[str, str] | None = None
+) -> tuple[Manifest, Objective]:
+    """Prepares the data, and joins its side tables: those that a run has `recorded`, or for a new one all there are."""
     from evensight.data.prepare import prepare
+    from evensight.data.side_tables import with_side_tables
 
-    return prepare(config.data, stated, Path(config.datasets_dir))
+    manifest, objective = prepare(config.data, stated, Path(config.datasets_dir), recorded=recorded)
+    return with_side_tables(manifest, objective, config.data, recorded)
+
+
+def _recorded(run: Run) -> dict[str, str] | None:
+    """Returns name and digest of the side tables that a run began with; None before it began."""
+    data = run.read_json("data.json")
+    return None if data is None else dict(data.get("side_tables", {}))
 
 
 def _say_audit(manifest: Manifest) -> None:
@@ -214,13 +226,19 @@ def _begin(run: Run, manifest: Manifest, objective: Objective) -> None:
     for note in objective.notes():
         log.warning("%s", note)
     data = {"name": manifest.name, "content": manifest.digests.content, "test": manifest.digests.test}
-    before = run.read_json("data.json")
+    tables, before = manifest.side_tables, run.read_json("data.json")
     if before is not None and {name: before.get(name) for name in data} != data:
         raise UserError(
             f"data: {manifest.name!r} is not what {run.folder} began with (content {str(before.get('content'))[:12]} "
             f"then, {data['content'][:12]} now); bring the old files back, or start a new run."
         )
-    run.write_json("data.json", {"schema_version": 1, **data})
+    if before is not None and before.get("side_tables", {}) != tables:
+        other = [name for name, digest in before["side_tables"].items() if tables.get(name) != digest]
+        raise UserError(
+            f"data: the side tables of {manifest.name!r} are not those that {run.folder} began with "
+            f"({', '.join(other)}); bring the old ones back, or start a new run."
+        )
+    run.write_json("data.json", {"schema_version": 1, **data, "side_tables": tables})
     run.write_json("objective.json", objective.canonical())
 
 

@@ -18,6 +18,10 @@ RESUME_WHAT = (
 # Keys whose values are one of a few words, and keys with a range: (low, high), both allowed; None is open.
 CHOICES: dict[str, tuple[str, ...]] = {
     "gate": ("off", "strict"),
+    "data.near_duplicates": ("keep_together", "part"),
+    "data.labels": ("majority", "consensus", "soft"),
+    "data.contested": ("keep", "leave_out"),
+    "data.side_tables": ("quarantine", "cues", "soft_labels"),
     "schedule.name": ("cosine", "constant"),
     "method.class_weights": ("none", "balanced"),
     "logger.mode": ("online", "offline"),
@@ -51,6 +55,9 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "reliance.every_n_epochs": (1, None),
     "reliance.max_images": (1, None),
     "reliance.donors_per_class": (1, 2048),
+    "audit.alarm_level": (0.0001, 0.2),
+    "audit.seed": (0, 2**31 - 1),
+    "audit.num_workers": (1, 256),
     "trainer.num_threads": (1, 1024),
     "trainer.checkpoint_every.minutes": (0.0, None),
     "trainer.checkpoint_every.steps": (1, None),
@@ -114,9 +121,10 @@ def check_values(config: Config) -> None:
 def _check_tables(config: Config) -> None:
     for key, allowed in CHOICES.items():
         value = _lookup(config, key)
-        word = str(value).lower() if isinstance(value, bool) else value
-        if value is not None and word not in allowed:
-            raise unknown(key, str(value), allowed)
+        for one in value if isinstance(value, list) else [value]:
+            word = str(one).lower() if isinstance(one, bool) else one
+            if one is not None and word not in allowed:
+                raise unknown(key, str(one), allowed)
     for key, (low, high) in RANGES.items():
         value = _lookup(config, key)
         if value is None or (key in UNLIMITED and value == -1):

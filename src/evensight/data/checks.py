@@ -18,7 +18,7 @@ from evensight.data.digests import BOX
 from evensight.data.findings import NUM_EXAMPLES, Finding, found
 from evensight.data.places import Places, Stamp
 from evensight.data.reading import SPLIT_NAMES, Reading
-from evensight.errors import UserError, nearest, shown, wrong_value
+from evensight.errors import UserError, nearest, shown, unknown, wrong_value
 
 Checked = tuple[pl.DataFrame, list[Finding]]
 
@@ -41,6 +41,13 @@ def check_settings(data: DataConfig) -> None:
             f"data.validation_fraction, data.test_fraction: found {data.validation_fraction} and "
             f"{data.test_fraction}, which leave nothing to train on; together they must be below 1."
         )
+    for key, allowed in (
+        ("near_duplicates", ("keep_together", "part")),
+        ("labels", ("majority", "consensus", "soft")),
+        ("contested", ("keep", "leave_out")),
+    ):
+        if getattr(data, key) not in allowed:
+            raise unknown(f"data.{key}", str(getattr(data, key)), allowed)
     for key in ("limit", "max_pixels"):
         value = getattr(data, key)
         if value is not None and value < 1:
@@ -65,15 +72,16 @@ def usable_rows(reading: Reading, classes: Sequence[str] | None) -> Checked:
     if rows.is_empty():
         raise UserError(f"{reading.root}: no image was found there; check the folder and the settings under data.")
     places = Places(reading.root)
+    masks = places if reading.mask_root is None else Places(reading.mask_root)
     findings = _similar_names(reading.rows["label"].cast(pl.String).drop_nulls().unique().to_list())
     steps = (
         _named,
-        lambda rows: _inside_root(rows, places),
-        lambda rows: _existing(rows, places),
+        lambda rows: _inside_root(rows, places, masks),
+        lambda rows: _existing(rows, places, masks),
         _repeated,
         lambda rows: _labelled(rows, classes),
         _known_splits,
-        _sound_boxes,
+        sound_boxes,
     )
     for step in steps:
         rows, more = step(rows)
@@ -140,12 +148,12 @@ def _without(rows: pl.DataFrame, reasons: Sequence[str | None], code: str, messa
     return (rows.filter(pl.Series([reason is None for reason in reasons])) if findings else rows), findings
 
 
-def _inside_root(rows: pl.DataFrame, places: Places) -> Checked:
+def _inside_root(rows: pl.DataFrame, places: Places, of_masks: Places) -> Checked:
     reasons = [None if places.inside(path) else shown(path) for path in rows["path"].to_list()]
     if "mask" in rows.columns:
         masks = rows["mask"].to_list()
         reasons = [
-            reason or (None if mask is None or places.inside(mask) else shown(mask))
+            reason or (None if mask is None or of_masks.inside(mask) else shown(mask))
             for reason, mask in zip(reasons, masks, strict=True)
         ]
     message = "paths that lead out of the data's folder (absolute, '..', a URL, a link); their rows are not used"
@@ -155,13 +163,13 @@ def _inside_root(rows: pl.DataFrame, places: Places) -> Checked:
     return (rows.with_columns(pl.Series("path", plain)) if plain != paths else rows), findings
 
 
-def _existing(rows: pl.DataFrame, places: Places) -> Checked:
+def _existing(rows: pl.DataFrame, places: Places, of_masks: Places) -> Checked:
     stamps = [places.stamp(path) for path in rows["path"].to_list()]
     reasons = [stamp if isinstance(stamp, str) else None for stamp in stamps]
     rows, findings = _without(rows, reasons, "missing_image", "rows whose image does not exist; not used")
     if "mask" in rows.columns:
         masks = rows["mask"].to_list()
-        lost = {mask for mask in masks if mask and isinstance(places.stamp(mask, images=False), str)}
+        lost = {mask for mask in masks if mask and isinstance(of_masks.stamp(mask, images=False), str)}
         findings += found("missing_mask", sorted(lost), "masks that do not exist; their images are used without")
         if lost:
             rows = rows.with_columns(pl.Series("mask", [None if mask in lost else mask for mask in masks], pl.String))
@@ -210,7 +218,7 @@ def _hint(name: str, allowed: Sequence[str]) -> str:
     return f" (perhaps {closest!r})" if closest else ""
 
 
-def _sound_boxes(rows: pl.DataFrame) -> Checked:
+def sound_boxes(rows: pl.DataFrame) -> Checked:
     """Takes a box that is incomplete, empty or not finite as unknown."""
     if not set(BOX) <= set(rows.columns):
         return rows, []

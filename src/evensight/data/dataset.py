@@ -32,10 +32,10 @@ class ImageDataset:
     A batch is a dict:
 
     - ``image`` uint8 `[B, 3, S, S]`, channels_last
-    - ``label`` int64 `[B]` and ``target`` float32 `[B, C]`, one-hot
+    - ``label`` int64 `[B]` and ``target`` float32 `[B, C]`, one-hot, or what the annotators say (`data.labels=soft`)
     - ``attributes`` int64 `[B, A]`, -1 unknown
-    - ``weight`` float32 `[B]`: 0 for padding and for an image that cannot be decoded, whose pixels are then those of
-      another image of the batch (a black square would enter batch statistics)
+    - ``weight`` float32 `[B]`: 0 for padding, for an image that cannot be decoded and for one that training leaves
+      out; the pixels are then those of another image of the batch (a black square would enter batch statistics)
     - ``noise`` float32 `[B, K]`, uniform in [0, 1)
     - ``index`` int64 `[B]`: row of the manifest, -1 for padding
     - ``extra``: what was asked for of ``mask`` uint8 `[B, 1, S, S]` (0 to 255), ``box`` float32 `[B, 4]` (x0, y0, x1,
@@ -86,13 +86,18 @@ class ImageDataset:
         self.labels = np.maximum(labels, 0)
         self.attributes = manifest.attributes(split)
         self.usable: NDArray[np.bool_] = rows["error"].is_null().to_numpy() & (labels >= 0)
+        if split == "train":
+            self.usable &= manifest.trained()
+        self.targets = None if manifest.targets is None else manifest.targets[self.indices]
         self.sizes: NDArray[np.int64] = rows.select("height", "width").fill_null(0).to_numpy().astype(np.int64)
         self._boxes = rows.select(_BOX).fill_null(0).to_numpy().astype(np.float64) if "box" in self.extra else None
         self.preprocess = Preprocess(spec.size, spec.crop_ratio)
         self.augment = Augment(augment, spec.size, "box" in self.extra, allow_targets) if augment is not None else None
         random_crop = self.augment is not None and self.augment.random_crop
         masks = "mask" in self.extra
-        self.originals = Originals(rows, manifest.root, self.preprocess, not random_crop, cache_mb, max_pixels, masks)
+        self.originals = Originals(
+            rows, manifest.root, self.preprocess, not random_crop, cache_mb, max_pixels, masks, manifest.mask_root
+        )
         self.failures: dict[int, str] = {}
         self._lock = threading.Lock()
 
@@ -117,11 +122,12 @@ class ImageDataset:
         keys = sample_keys(self.seed, epoch, self.indices[rows])
         images, masks, boxes, weight = self._pixels(rows, keys, known & self.usable[rows])
         labels = torch.from_numpy(np.where(known, self.labels[rows], 0))
+        one_hot = torch.nn.functional.one_hot(labels, self.num_classes).float()
         extra = {"mask": masks, "box": boxes, "size": torch.from_numpy(np.where(known[:, None], self.sizes[rows], 0))}
         return {
             "image": images,
             "label": labels,
-            "target": torch.nn.functional.one_hot(labels, self.num_classes).float(),
+            "target": one_hot if self.targets is None else torch.from_numpy(self.targets[rows]),
             "attributes": torch.from_numpy(np.where(known[:, None], self.attributes[rows], -1)),
             "weight": weight,
             "noise": torch.from_numpy(uniforms(keys, self.noise_size)),

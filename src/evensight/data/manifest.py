@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ class Manifest:
     - ``pixel_sha256``, ``width``, ``height``: of the decoded image; null where it cannot be decoded
     - ``error``: null, or ``"code: what is wrong"``: such a row has weight 0 everywhere
     - ``file_bytes``, ``file_mtime_ns``, ``file_ctime_ns``: of the file when it was decoded (`places.Stamp`)
+
+    Side tables are joined in memory by `side_tables.with_side_tables` and change nothing on the disk: computed
+    attributes become columns, `left_out` marks rows that training does not use, `targets` are soft labels.
     """
 
     name: str
@@ -46,6 +49,22 @@ class Manifest:
     digests: Digests
     sealed: bool
     findings: list[Finding]
+    mask_root: Path | None = None  # of the masks, where it is another folder than `root`
+    side_tables: dict[str, str] = field(default_factory=dict)  # name -> digest of each that was read
+    left_out: NDArray[np.bool_] | None = None  # [N], rows of weight 0 in training; None: none
+    targets: NDArray[np.float32] | None = None  # [N,K], soft labels; None: the labels alone
+
+    @property
+    def annotations(self) -> pl.DataFrame | None:
+        """What each annotator said: ``row_id``, ``annotator``, ``label``; None where the data names no annotators.
+
+        Raises:
+            UserError: The table is broken.
+        """
+        from evensight.data.tables import read_table
+
+        table = read_table(self.folder, "annotations")
+        return None if table is None else table.frame
 
     def split(self, name: str) -> pl.DataFrame:
         """Returns the rows of one split, in the order of the manifest.
@@ -67,8 +86,14 @@ class Manifest:
         columns = [indices(rows[name], levels) for name, levels in self.levels.items()]
         return np.stack(columns, axis=1) if columns else np.zeros((len(rows), 0), np.int64)
 
+    def trained(self) -> NDArray[np.bool_]:
+        """Returns which rows of the training split training uses `[N]`: decodable, and not left out."""
+        train = (self.frame["split"] == "train").to_numpy()
+        decoded: NDArray[np.bool_] = self.frame["error"].is_null().to_numpy()[train]
+        return decoded if self.left_out is None else decoded & ~self.left_out[train]
+
     def counts(self, split: str) -> dict[str, NDArray[np.int64]]:
-        """Counts the decodable images of a split.
+        """Counts the decodable images of a split, those that are left out of training too.
 
         Returns:
             ``"overall"``: images of each class `[K]`; for each attribute, of each class and level `[K,L]`, images of

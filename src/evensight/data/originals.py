@@ -34,6 +34,7 @@ class Originals:
         cache_mb: What may be kept, MiB; nothing is, unless all fits.
         max_pixels: Larger images are refused.
         masks: Whether masks are wanted: 0 to 255, how far the object covers each pixel; 0 everywhere where unknown.
+        mask_root: Folder of the masks' paths; None: `root`.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Originals:
         cache_mb: int,
         max_pixels: int,
         masks: bool = False,
+        mask_root: Path | None = None,
     ) -> None:
         self.root = root
+        self.mask_root = mask_root or root
         self.paths: list[str] = rows["path"].to_list()
         self._files = [f"{root}/{file_of(path)}" for path in self.paths]
         known = {"pixel_sha256", *Stamp._fields} <= set(rows.columns)
@@ -105,7 +108,7 @@ class Originals:
     def _mask(self, path: str | None, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         if path is None:
             return np.zeros(shape, np.uint8)
-        mask = _read(self.root, path, self.max_pixels)[..., 0]
+        mask = _read(self.mask_root, path, self.max_pixels)[..., 0]
         if mask.shape != shape:
             raise DecodeError("corrupt", f"its mask {path} is {list(mask.shape)} and the image {list(shape)}")
         # Masks of zeros and ones are as common as masks of 0 and 255.

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 from omegaconf import MISSING
 
-from evensight.data import kept
+from evensight.data import annotators, kept, side_tables
 from evensight.data.checks import check_settings, usable_rows
 from evensight.data.digests import BOX, Digests, content_digest, recipe_digest, row_ids
 from evensight.data.findings import Finding, found, log_findings
+from evensight.data.listed import OWN_COLUMNS, Listed, Names, write_tables
 from evensight.data.manifest import Manifest, indices
 from evensight.data.places import Stamp
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.scan import UNREADABLE, scan
 from evensight.data.seal import locked, seal
-from evensight.data.splits import Fractions, place
+from evensight.data.splitting import check_columns, check_splits, looks_for_duplicates, split_rows
 from evensight.errors import UserError, nearest
 from evensight.files import clear_temporaries
 from evensight.objective.conflicting import usual_levels
@@ -33,7 +34,11 @@ _FOLDER_LENGTH = 16  # characters of the recipe digest that name its folder
 
 
 def prepare(
-    data: Reader, objective: Objective, datasets_dir: Path, progress: Progress | None = None
+    data: Reader,
+    objective: Objective,
+    datasets_dir: Path,
+    progress: Progress | None = None,
+    recorded: Mapping[str, str] | None = None,
 ) -> tuple[Manifest, Objective]:
     """Prepares a data set, or finds it prepared.
 
@@ -45,6 +50,8 @@ def prepare(
         objective: Resolved or not.
         datasets_dir: Its folder ``<name>/<recipe>`` takes what is kept.
         progress: Told of what takes time; None shows bars on a terminal.
+        recorded: Side tables that a run began with, and their digests, where `objective` is a run's: an attribute that
+            one of them gives needs no column; see `side_tables.with_side_tables`, which adds it.
 
     Returns:
         The manifest, and the objective with what it left to the data filled in.
@@ -58,20 +65,30 @@ def prepare(
     classes = None if objective.classes == FROM_DATA else objective.class_names
     with locked(folder), shown(progress) as show:
         clear_temporaries(folder)
-        reading = data.read(folder, classes, show)
+        computed = side_tables.computed_attributes(folder, data, recorded)
+        reading = annotators.folded(data.read(folder, classes, show))
         rows, findings = usable_rows(reading, classes)
-        labels = reading.rows["label"].drop_nulls().unique().cast(pl.String).to_list()
-        rows, names, more = _named(_limited(rows, data.limit), labels, objective)
+        labels = reading.rows["label"].drop_nulls().unique().to_list()
+        limited = _limited(rows, data.limit)
+        further = limited.select(name for name in limited.columns if name not in OWN_COLUMNS)
+        check_columns(data, further.columns)
+        lacking = lambda name: side_tables.lacking(name, folder, data, recorded)  # noqa: E731
+        limited, names, more = _named(limited, [str(label) for label in labels], objective, computed, lacking)
         findings = [*reading.findings, *findings, *more]
-        resolved = objective.resolve(names.classes, names.levels)  # names are refused before hours of decoding
-        settings = {"root": str(reading.root), "names": names.to_dict(), "usual": _plain(reading.usual)}
-        key = kept.key_of(rows, settings)
-        manifest = kept.load(folder, key, data.name, reading.root, data.sealed)
+        # Names are refused before hours of decoding.
+        resolved = side_tables.declared(objective, computed, names.classes).resolve(names.classes, names.levels)
+        said = None
+        if reading.annotations is not None:
+            said, more = annotators.checked(reading.annotations, rows, names.classes)
+            findings += more
+        listed = Listed(limited, further, further.drop(names.levels, strict=False), said, reading.mask_root)
+        key = kept.key_of(*listed.key(reading, names, data))
+        manifest = kept.load(folder, key, data.name, reading.root, data.sealed, reading.mask_root)
         if manifest is None:
-            manifest = _build(data, reading, rows, names, folder, show)
+            manifest, tables = _build(data, reading, listed, names, folder, show)
             # An image that could not be read may be readable the next time.
             lasting = not manifest.frame["error"].str.starts_with(UNREADABLE).any()
-            kept.keep(manifest, key if lasting else "")
+            kept.keep(manifest, key if lasting else "", tables)
     # A sample taken to try things out is not what has to be kept from view.
     seals = seal(manifest) if data.limit is None else []
     manifest = replace(manifest, findings=[*findings, *manifest.findings, *seals])
@@ -103,33 +120,28 @@ def _limited(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
     return kept_rows.drop("row", "place", "turn")
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Ordered names of classes and of each attribute's levels."""
-
-    classes: tuple[str, ...]
-    levels: dict[str, tuple[str, ...]]
-
-    def to_dict(self) -> dict[str, object]:
-        return {"classes": list(self.classes), "levels": {name: list(levels) for name, levels in self.levels.items()}}
-
-
 def _named(
-    rows: pl.DataFrame, labels: Sequence[str], objective: Objective
-) -> tuple[pl.DataFrame, _Names, list[Finding]]:
+    rows: pl.DataFrame,
+    labels: Sequence[str],
+    objective: Objective,
+    computed: frozenset[str],
+    lacking: Callable[[str], UserError | None],
+) -> tuple[pl.DataFrame, Names, list[Finding]]:
     """Holds the names of the data against the objective's; columns nobody declared are left out."""
     found_classes = sorted(rows["label"].unique().to_list())
     classes = tuple(found_classes) if objective.classes == FROM_DATA else objective.class_names
     for name in classes:
         if name not in found_classes:
             raise _not_in_data("objective.classes", f"class {name!r} has no image", name, "labels", labels)
-    own = ["path", "label", "split", "mask", *BOX, *Stamp._fields]
-    columns = [name for name in rows.columns if name not in own]
+    columns = [name for name in rows.columns if name not in OWN_COLUMNS]
     findings: list[Finding] = []
     levels: dict[str, tuple[str, ...]] = {}
     for name, attribute in objective.attributes.items():
+        if name not in columns and name in computed:
+            continue
         if name not in columns:
-            raise _not_in_data("objective.attributes", f"{name!r} is no column", name, "further columns", columns)
+            absent = _not_in_data("objective.attributes", f"{name!r} is no column", name, "further columns", columns)
+            raise lacking(name) or absent
         found_levels = sorted(rows[name].drop_nulls().unique().to_list())
         levels[name] = tuple(found_levels) if isinstance(attribute.levels, str) else attribute.levels
         strange = rows.filter(~pl.col(name).is_in(list(levels[name])))[name].drop_nulls().to_list()
@@ -141,8 +153,10 @@ def _named(
         if strange:
             rows = rows.with_columns(pl.when(pl.col(name).is_in(list(levels[name]))).then(pl.col(name)).alias(name))
     unused = [name for name in columns if name not in levels]
-    findings += found("unused_column", unused, "columns that are no attribute of the objective; not used")
-    return rows.drop(unused), _Names(classes, levels), findings
+    findings += found(
+        "unused_column", unused, "columns that are no attribute of the objective; kept as the table origins"
+    )
+    return rows.drop(unused), Names(classes, levels), findings
 
 
 def _not_in_data(key: str, what: str, name: str, kind: str, found_names: Sequence[str]) -> UserError:
@@ -153,14 +167,17 @@ def _not_in_data(key: str, what: str, name: str, kind: str, found_names: Sequenc
 
 
 def _build(
-    data: Reader, reading: Reading, rows: pl.DataFrame, names: _Names, folder: Path, progress: Progress
-) -> Manifest:
-    rows = scan(reading.root, rows, folder, data.max_pixels, progress)
+    data: Reader, reading: Reading, listed: Listed, names: Names, folder: Path, progress: Progress
+) -> tuple[Manifest, list[str]]:
+    """Returns the manifest, and the names of the side tables that were written with it."""
+    rows = listed.rows
+    smalls = looks_for_duplicates(data, rows["split"].to_list())
+    rows = scan(reading.root, rows, folder, data.max_pixels, progress, smalls)
     errors = [f"{path}: {error}" for path, error in rows.select("path", "error").iter_rows() if error]
     findings = found("undecodable", errors, "images that cannot be decoded; kept as rows of weight 0")
     findings += _equal_pixels(rows)
-    rows, more = _split(rows, data, kept.known_splits(folder))
-    findings += more + _check_splits(rows, names.classes, data) + _empty_cells(rows, names)
+    rows, more = split_rows(rows, listed.further, data, kept.known_splits(folder), folder, progress)
+    findings += more + check_splits(rows, names.classes, data) + _empty_cells(rows, names)
     digests = Digests(
         recipe=recipe_digest(data),
         content=content_digest(rows, list(names.levels)),
@@ -174,7 +191,8 @@ def _build(
         .select(pl.col("index").cast(pl.Int64), "row_id", "path", "label", "split", *names.levels, *optional, *learned)
     )
     usual, notes = _usual(frame, reading.usual, names)
-    return Manifest(
+    tables, more = write_tables(folder, frame, listed, names.classes, digests.content)
+    manifest = Manifest(
         name=data.name,
         root=reading.root,
         folder=folder,
@@ -184,8 +202,10 @@ def _build(
         usual=usual,
         digests=digests,
         sealed=data.sealed,
-        findings=findings + notes,
+        findings=findings + notes + more,
+        mask_root=listed.mask_root,
     )
+    return manifest, tables
 
 
 def _equal_pixels(rows: pl.DataFrame) -> list[Finding]:
@@ -202,44 +222,7 @@ def _equal_pixels(rows: pl.DataFrame) -> list[Finding]:
     return findings
 
 
-def _split(rows: pl.DataFrame, data: Reader, known: Mapping[str, str]) -> tuple[pl.DataFrame, list[Finding]]:
-    placement = place(
-        contents=rows["content_key"].to_list(),
-        labels=rows["label"].to_list(),
-        given=rows["split"].to_list(),
-        fractions=Fractions(validation=data.validation_fraction, test=data.test_fraction),
-        seed=data.split_seed,
-        known=known,
-    )
-    findings = [
-        Finding(f"{name}_from_train", count, [], f"images of the training split, taken as {name}: the data gives none")
-        for name, count in placement.carved.items()
-    ]
-    return rows.with_columns(pl.Series("split", placement.splits, pl.String)), findings
-
-
-def _check_splits(rows: pl.DataFrame, classes: Sequence[str], data: Reader) -> list[Finding]:
-    findings = []
-    for split in SPLITS:
-        present = set(rows.filter((pl.col("split") == split) & pl.col("error").is_null())["label"].to_list())
-        absent = [name for name in classes if name not in present]
-        if split == "train" and absent:
-            broken = rows.filter((pl.col("label") == absent[0]) & pl.col("error").is_not_null())
-            example = f", as in {broken['path'][0]}: {broken['error'][0]}" if len(broken) else ""
-            raise UserError(
-                f"data {data.name!r}: the training split has no image of class {absent[0]!r} "
-                f"that can be decoded{example}."
-            )
-        if split == "validation" and not present:
-            raise UserError(
-                f"data {data.name!r}: no image is in the validation split; give some rows the split 'validation', "
-                f"or set data.validation_fraction above 0 (found {data.validation_fraction})."
-            )
-        findings += found("class_without_images", absent, f"classes without an image in the {split} split")
-    return findings
-
-
-def _empty_cells(rows: pl.DataFrame, names: _Names) -> list[Finding]:
+def _empty_cells(rows: pl.DataFrame, names: Names) -> list[Finding]:
     """Reports pairs of a class and a level that no image of a split shows: nothing can be said of them there."""
     findings = []
     shown_rows = rows.filter(pl.col("error").is_null())
@@ -258,7 +241,7 @@ def _empty_cells(rows: pl.DataFrame, names: _Names) -> list[Finding]:
 
 
 def _usual(
-    frame: pl.DataFrame, declared: Mapping[str, Mapping[str, str]], names: _Names
+    frame: pl.DataFrame, declared: Mapping[str, Mapping[str, str]], names: Names
 ) -> tuple[dict[str, tuple[int, ...]], list[Finding]]:
     """Returns the usual level of each class, declared by the data set or found in the training split."""
     train = frame.filter(pl.col("split") == "train")
@@ -279,7 +262,3 @@ def _usual(
         if result is not None:
             usual[attribute] = result
     return usual, findings
-
-
-def _plain(usual: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    return {attribute: dict(table) for attribute, table in usual.items()}

@@ -135,6 +135,30 @@ def record_opening(manifest: Manifest, by: str, stage: str, revealed: str) -> in
     return number
 
 
+def record_look(manifest: Manifest, stage: str = "audit", what: Sequence[str] = ()) -> None:
+    """Adds a look at labels or attributes of the test split to the ledger. It is no opening: no model was judged.
+
+    Args:
+        manifest: Sealed or not.
+        stage: The stage that looked.
+        what: What was read, as ``labels`` or ``attribute colour``.
+    """
+    line: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "time": _now(),
+        "by": stage,
+        "stage": stage,
+        "revealed": "look",
+        "what": list(what),
+        "content": manifest.digests.content,
+        "test": manifest.digests.test,
+        "rows": [],  # those that openings are counted by
+    }
+    folder = manifest.folder.parent
+    with locked(folder):
+        append_line(folder / LEDGER, json.dumps(line, ensure_ascii=False))
+
+
 def interrupted_opening(manifest: Manifest, by: str, stage: str, delivered: int) -> int | None:
     """Returns the number of an opening that never came to a verdict, which the same artifact may go on with.
 

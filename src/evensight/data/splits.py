@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
 from evensight.data.reading import SPLITS
+from evensight.data.together import ALONE, codes, components
+
+Ints = NDArray[np.int64]
+_TRAIN = SPLITS.index("train")
+_FILLED = ("test", "validation")  # in this order; training takes the rest
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,14 @@ class Placement:
     carved: dict[str, int]
 
 
+def open_splits(given: Sequence[str | None], fractions: Fractions) -> dict[str, float]:
+    """Returns the splits that rows are placed in beside training, with their shares; empty where none is placed."""
+    open_to = {"validation": fractions.validation, "test": fractions.test}
+    if None in given:
+        return open_to
+    return {name: share for name, share in open_to.items() if name not in given and share > 0}
+
+
 def place(
     contents: Sequence[str],
     labels: Sequence[str],
@@ -33,14 +50,18 @@ def place(
     fractions: Fractions,
     seed: int,
     known: Mapping[str, str] | None = None,
+    together: Sequence[Ints] = (),
+    strata: Sequence[str] | None = None,
 ) -> Placement:
     """Gives every row a split.
 
-    A given split is kept. Rows of equal content stay together: with the given ones among them, else where `known` has
-    them, else where they are placed. Placing is within a class (of several labels, the first): the images with the
-    smallest hash of (seed, content) go to test, the next to validation, the rest to training; of three or more images
-    each of these gets at least one. Where every row has a split but none is validation (or test), that split is taken
-    from the training rows in the same way.
+    A given split is kept. Rows of equal content stay together, and so do rows that `together` ties to each other by any
+    chain: with the given ones among them, else where `known` has them, else where they are placed. Placing is within a
+    class (of several labels, the first) and a stratum of it: the images with the smallest hash of (seed, content) go to
+    test, the next to validation, the rest to training; of three or more images of a class each of these gets at least
+    one. Several contents that are tied are placed before, as one, by the hash of the smallest: where that brings the
+    numbers nearer to the fractions, and leaves training an image of each class. Where every row has a split but none is
+    validation (or test), that split is taken from the training rows in the same way.
 
     Args:
         contents: What each image is: its pixel digest.
@@ -49,71 +70,233 @@ def place(
         fractions: Of validation and test.
         seed: Of the hash.
         known: Content -> split in the last version of the data set, which stays.
+        together: Relations as of `together.components`, besides that of equal content.
+        strata: What else splits should have alike, a text a row.
 
     Returns:
         Splits in the order of the rows.
     """
-    open_to = {"validation": fractions.validation, "test": fractions.test}
-    complete = None not in given
-    if complete:
-        open_to = {name: share for name, share in open_to.items() if name not in given}
-    carving = complete and any(open_to.values())
-
-    fixed = _fixed(contents, given, carving)
-    loose: dict[str, list[int]] = defaultdict(list)
-    for row, content in enumerate(contents):
-        if content not in fixed:
-            loose[content].append(row)
-    placed = _placed(loose, labels, open_to, seed, known or {})
-
-    splits = [
-        (split or fixed[content]) if content in fixed else placed[content]
-        for content, split in zip(contents, given, strict=True)
-    ]
-    carved = Counter(split for split, old in zip(splits, given, strict=True) if old is not None and split != old)
-    return Placement(splits, dict(carved))
+    open_to = open_splits(given, fractions)
+    carving = None not in given and bool(open_to)
+    rows = _Rows.of(contents, labels, given, together, strata)
+    splits = rows.given.copy()
+    loose = _join_given(splits, rows, carving)
+    _Filling(rows, loose, open_to, seed, known or {}).fill(splits)
+    names = [SPLITS[split] for split in splits.tolist()]
+    carved = Counter(split for split, old in zip(names, given, strict=True) if old is not None and split != old)
+    return Placement(names, dict(carved))
 
 
-def _fixed(contents: Sequence[str], given: Sequence[str | None], carving: bool) -> dict[str, str]:
-    """Returns the given split of each content; while carving, content given to training alone is open."""
-    names: dict[str, set[str]] = defaultdict(set)
-    for content, split in zip(contents, given, strict=True):
-        if split is not None:
-            names[content].add(split)
-    return {
-        content: min(found, key=SPLITS.index)
-        for content, found in names.items()
-        if not (carving and found == {"train"})
-    }
+@dataclass(frozen=True)
+class _Rows:
+    """The rows as numbers: `content`, `unit` (of contents that stay together), `given`, `cell` `[N]`, and names."""
+
+    content: Ints
+    unit: Ints
+    given: Ints  # position in SPLITS, ALONE for none
+    cell: Ints  # class and stratum
+    keys: list[str]  # of each content
+    cell_class: Ints  # class of each cell
+
+    @classmethod
+    def of(
+        cls,
+        contents: Sequence[str],
+        labels: Sequence[str],
+        given: Sequence[str | None],
+        together: Sequence[Ints],
+        strata: Sequence[str] | None,
+    ) -> _Rows:
+        names = pl.Series("content", contents, pl.String)
+        content = codes(names)
+        unit = components([content, *together], len(content)) if together else content
+        label = codes(pl.Series(labels, dtype=pl.String))
+        stratum = np.zeros_like(label) if strata is None else codes(pl.Series(strata, dtype=pl.String))
+        cells, cell = np.unique(np.stack([label, stratum], axis=1), axis=0, return_inverse=True)
+        positions = {name: position for position, name in enumerate(SPLITS)}
+        places = np.array([ALONE if split is None else positions[split] for split in given], np.int64)
+        cell_class = cells[:, 0] if len(cells) else np.zeros(0, np.int64)
+        return cls(content, unit, places, cell.reshape(-1), names.unique().sort().to_list(), cell_class)
 
 
-def _placed(
-    loose: Mapping[str, Sequence[int]],
-    labels: Sequence[str],
-    open_to: Mapping[str, float],
-    seed: int,
-    known: Mapping[str, str],
-) -> dict[str, str]:
-    """Places groups of rows of equal content, class by class."""
-    strata: dict[str, list[str]] = defaultdict(list)
-    for content, rows in loose.items():
-        strata[min(labels[row] for row in rows)].append(content)
-    placed: dict[str, str] = {}
-    for members in strata.values():
-        room = _targets(sum(len(loose[content]) for content in members), open_to)
-        new = []
-        for content in members:
-            split = known.get(content)
-            if split == "train" or split in room:
-                placed[content] = split
-                room[split] = room.get(split, 0) - len(loose[content])
-            else:
-                new.append(content)
-        for content in sorted(new, key=lambda content: _hash(seed, content)):
-            split = next((name for name in ("test", "validation") if room.get(name, 0) > 0), "train")
-            placed[content] = split
-            room[split] = room.get(split, 0) - len(loose[content])
-    return placed
+def _join_given(splits: Ints, rows: _Rows, carving: bool) -> NDArray[np.bool_]:
+    """Gives the rows of a unit that is given to a split that split, and returns the rows that are to be placed.
+
+    Of several splits the first of `SPLITS` counts. While carving, units given to training alone are to be placed.
+    """
+    num_units = int(rows.unit.max(initial=-1)) + 1
+    first = np.full(num_units, len(SPLITS), np.int64)
+    last = np.full(num_units, ALONE, np.int64)
+    stated = rows.given != ALONE
+    np.minimum.at(first, rows.unit[stated], rows.given[stated])
+    np.maximum.at(last, rows.unit[stated], rows.given[stated])
+    loose = first == len(SPLITS)
+    if carving:
+        loose |= last == _TRAIN
+    joining = ~stated & ~loose[rows.unit]
+    splits[joining] = first[rows.unit[joining]]
+    found: NDArray[np.bool_] = loose[rows.unit]
+    return found
+
+
+class _Filling:
+    """Fills the open splits with contents that have none, counting down what each cell has room for."""
+
+    def __init__(
+        self,
+        rows: _Rows,
+        loose: NDArray[np.bool_],
+        open_to: Mapping[str, float],
+        seed: int,
+        known: Mapping[str, str],
+    ) -> None:
+        self.rows, self.seed, self.loose = rows, seed, loose
+        at = np.flatnonzero(loose)
+        table = pl.DataFrame({"content": rows.content[at], "unit": rows.unit[at], "cell": rows.cell[at]})
+        table = table.group_by("content").agg(pl.col("unit").first(), pl.col("cell").min(), pl.len().alias("size"))
+        table = table.sort("content")
+        self.content, self.unit, self.cell, self.size = (
+            table[name].to_numpy().astype(np.int64) for name in ("content", "unit", "cell", "size")
+        )
+        num_cells, num_classes = len(rows.cell_class), int(rows.cell_class.max(initial=-1)) + 1
+        sizes = np.bincount(self.cell, self.size, num_cells).astype(np.int64)
+        self.room = _room(sizes, rows.cell_class, num_classes, open_to)  # [splits of _FILLED, cells]
+        self.wanted = [bool(room.sum() > 0) for room in self.room]
+        # Images of each class that training keeps, as long as nothing is placed elsewhere.
+        kept = (rows.given == _TRAIN) & ~loose
+        self.left = np.bincount(rows.cell_class[rows.cell[kept]], minlength=num_classes)
+        self.left = self.left + np.bincount(rows.cell_class, sizes, num_classes).astype(np.int64)
+        self.split = np.full(len(self.content), ALONE, np.int64)  # of each content
+        self.known = [known.get(rows.keys[content]) for content in self.content.tolist()] if known else []
+        self.open = {"train", *(name for name, share in open_to.items() if share > 0)}
+
+    def fill(self, splits: Ints) -> None:
+        """Writes the split of each row that is to be placed."""
+        if len(self.content) == 0:
+            return
+        self._keep_known()
+        tied = self._tied()
+        for members in tied:
+            self._put(members, self._nearer(members))
+        self._fill_singles()
+        self._fill_empty(tied)
+        of_content = np.full(len(self.rows.keys), ALONE, np.int64)
+        of_content[self.content] = self.split
+        splits[self.loose] = of_content[self.rows.content[self.loose]]
+
+    def _keep_known(self) -> None:
+        """Keeps the splits of the last version; a new content joins those that it is tied to."""
+        places = [SPLITS.index(split) if split in self.open else ALONE for split in self.known if split is not None]
+        if not places:
+            return
+        stated = np.array([SPLITS.index(s) if s is not None and s in self.open else ALONE for s in self.known])
+        joined = np.full(int(self.rows.unit.max()) + 1, len(SPLITS), np.int64)
+        has = stated != ALONE
+        np.minimum.at(joined, self.unit[has], stated[has])
+        found = np.where(has, stated, joined[self.unit])
+        found[found == len(SPLITS)] = ALONE
+        for number, name in enumerate(_FILLED):
+            here = found == SPLITS.index(name)
+            self.room[number] -= np.bincount(self.cell[here], self.size[here], self.room.shape[1]).astype(np.int64)
+            self._take(self.cell[here], self.size[here])
+        self.split = found
+
+    def _tied(self) -> list[Ints]:
+        """Returns the units of several contents that have no split yet, as positions, by the hash of the smallest."""
+        free = np.flatnonzero(self.split == ALONE)
+        free = free[np.bincount(self.unit[free])[self.unit[free]] > 1]
+        order = free[np.argsort(self.unit[free], kind="stable")]  # contents of a unit are in order of their keys
+        starts = np.flatnonzero(np.diff(self.unit[order], prepend=-1))
+        units = np.split(order, starts[1:]) if len(order) else []
+        return sorted(units, key=lambda members: self._hash(int(members[0])))
+
+    def _fill_singles(self) -> None:
+        """Gives each cell's first images by their hash to test, the next to validation, the rest to training."""
+        free = np.flatnonzero(self.split == ALONE)
+        if len(free) == 0:
+            return
+        hashes = np.frombuffer(b"".join(map(self._hash, free.tolist())), ">u8").reshape(-1, 4)
+        order = free[np.lexsort((hashes[:, 1], hashes[:, 0], self.cell[free]))]
+        cell, size = self.cell[order], self.size[order]
+        found = np.full(len(order), _TRAIN, np.int64)
+        open_still = np.ones(len(order), np.bool_)
+        for number, name in enumerate(_FILLED):
+            waiting = np.where(open_still, size, 0)
+            before = np.cumsum(waiting) - waiting  # of the waiting images in front, over all cells
+            starts = np.flatnonzero(np.diff(cell, prepend=-1))
+            before -= np.repeat(before[starts], np.diff(np.append(starts, len(cell))))
+            here = open_still & (before < self.room[number][cell])
+            found[here] = SPLITS.index(name)
+            self.room[number] -= np.bincount(cell[here], size[here], self.room.shape[1]).astype(np.int64)
+            open_still &= ~here
+        self.split[order] = found
+
+    def _nearer(self, members: Ints) -> int:
+        """Returns the split that a unit is placed in: where that brings the numbers nearer to the fractions."""
+        for number, name in enumerate(_FILLED):
+            if self._gain(members, number) >= 0 and self._spared(members):
+                return SPLITS.index(name)
+        return _TRAIN
+
+    def _gain(self, members: Ints, number: int) -> int:
+        """Returns by how much the distance from the wanted numbers shrinks where a unit goes to a split."""
+        cells, where = np.unique(self.cell[members], return_inverse=True)
+        room = self.room[number][cells]
+        added = np.bincount(where, self.size[members]).astype(np.int64)
+        return int((np.abs(room) - np.abs(room - added)).sum())
+
+    def _spared(self, members: Ints) -> bool:
+        """Says whether training keeps an image of each class without these."""
+        classes, where = np.unique(self.rows.cell_class[self.cell[members]], return_inverse=True)
+        return bool((self.left[classes] > np.bincount(where, self.size[members])).all())
+
+    def _put(self, members: Ints, split: int) -> None:
+        self.split[members] = split
+        if split != _TRAIN:
+            np.subtract.at(self.room[_FILLED.index(SPLITS[split])], self.cell[members], self.size[members])
+            self._take(self.cell[members], self.size[members])
+
+    def _take(self, cells: Ints, sizes: Ints) -> None:
+        np.subtract.at(self.left, self.rows.cell_class[cells], sizes)
+
+    def _fill_empty(self, tied: list[Ints]) -> None:
+        """Gives a split that every unit was too large for the one that fits best."""
+        for number, name in enumerate(_FILLED):
+            place = SPLITS.index(name)
+            if not self.wanted[number] or (self.split == place).any() or (self.rows.given == place).any():
+                continue
+            left = [members for members in tied if self.split[members[0]] == _TRAIN and self._spared(members)]
+            if left:
+                self._put(max(left, key=lambda members: self._gain(members, number)), place)
+
+    def _hash(self, position: int) -> bytes:
+        key = self.rows.keys[int(self.content[position])]
+        return hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
+
+
+def _room(sizes: Ints, cell_class: Ints, num_classes: int, open_to: Mapping[str, float]) -> Ints:
+    """Returns how many images each open split takes of each cell `[2, cells]`: by class, then by cell in proportion."""
+    room = np.zeros((len(_FILLED), len(sizes)), np.int64)
+    starts = np.searchsorted(cell_class, np.arange(num_classes + 1))  # cells are in order of their class
+    for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        free = sizes[first:last].copy()
+        targets = _targets(int(free.sum()), open_to)
+        for number, name in enumerate(_FILLED):
+            share = _apportioned(targets.get(name, 0), sizes[first:last], free)
+            room[number, first:last] = share
+            free -= share
+    return room
+
+
+def _apportioned(total: int, sizes: Ints, free: Ints) -> Ints:
+    """Divides a number among cells in proportion to their sizes, none more than is free, by largest remainders."""
+    quota = total * sizes / max(1, int(sizes.sum()))
+    share = np.minimum(np.floor(quota).astype(np.int64), free)
+    while (missing := total - int(share.sum())) > 0 and (share < free).any():
+        rest = np.where(share < free, quota - share, -np.inf)
+        best = np.argsort(-rest, kind="stable")[: min(missing, int((share < free).sum()))]
+        share[best] += 1
+    return share
 
 
 def _targets(num_images: int, open_to: Mapping[str, float]) -> dict[str, int]:
@@ -125,7 +308,3 @@ def _targets(num_images: int, open_to: Mapping[str, float]) -> dict[str, int]:
         largest = max(targets, key=lambda name: targets[name])
         targets[largest] -= 1
     return targets
-
-
-def _hash(seed: int, content: str) -> str:
-    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()

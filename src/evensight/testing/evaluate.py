@@ -95,6 +95,7 @@ def evaluate(
         manifest.digests.content,
         artifact.identity,
         _extra(scores, found, truths, objective, contract),
+        side_tables=manifest.side_tables,
         sealed=manifest.sealed,
         openings=openings,
     )

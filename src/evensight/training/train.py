@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 from lightning.pytorch import Callback
 
 from evensight.config import Config
@@ -138,8 +139,9 @@ def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective
 
 def build_classifier(config: Config, manifest: Manifest) -> Classifier:
     """Builds the LightningModule from plain values."""
+    trained = manifest.labels("train")[manifest.trained()]
     facts = DataFacts(
-        class_counts=manifest.counts("train")["overall"].tolist(),
+        class_counts=np.bincount(trained, minlength=len(manifest.classes)).tolist(),
         num_images=len(manifest.frame),
         levels={name: len(levels) for name, levels in manifest.levels.items()},
     )

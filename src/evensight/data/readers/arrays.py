@@ -29,10 +29,15 @@ class ArraysReader(Reader):
     root: str = MISSING  # the folder that holds the files
     files: dict[str, str] = field(default_factory=dict)  # split: its file of images; the key all: rows without a split
     images: str = "images"  # member of an .npz that holds the images
-    labels: str = "labels"  # member of an .npz that holds the labels [N]: whole numbers or names
+    label_member: str = "labels"  # member of an .npz that holds the labels [N]: whole numbers or names
     label_files: dict[str, str] = field(default_factory=dict)  # split: .npy of labels [N], where the images are .npy
     label_names: list[str] = field(default_factory=list)  # name of label 0, 1, ...; empty: the number itself
     attributes: dict[str, str] = field(default_factory=dict)  # attribute: member of the .npz that holds its values [N]
+
+    def __post_init__(self) -> None:
+        """Takes a member's name in `labels`, where it once was and still is in recorded configurations."""
+        if self.labels not in ("majority", "consensus", "soft"):
+            self.label_member, self.labels = self.labels, "majority"
 
     def check(self) -> None:
         """Raises UserError where a setting cannot be right."""
@@ -69,7 +74,7 @@ class ArraysReader(Reader):
         if member is None:
             labels = load_array(_inside(root, self.label_files[split], f"data.label_files.{split}"), None)
         else:
-            labels = load_array(images, self.labels)
+            labels = load_array(images, self.label_member)
         columns: dict[str, list[str | None]] = {
             "label": self._named(_texts(labels, num_images, f"labels of {images}"), images),
             "split": [None if split == UNSPLIT else split] * num_images,
