@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from evensight.data.reading import SPLITS
 from evensight.data.seal import record_look
 from evensight.data.tables import read_table, remove_table, write_table
 from evensight.errors import unknown
+from evensight.names import CUES
 from evensight.objective import verdict_file
 from evensight.objective.evidence import DataFigures, Evidence, judge
 from evensight.objective.objective import Objective
@@ -79,7 +80,7 @@ def audit(
     Raises:
         UserError: A setting names what there is not.
     """
-    check_settings(settings)
+    check_settings(settings, manifest.levels)
     folder = manifest.folder / FOLDER
     clock = _Clock()
     scores = score(manifest, settings.cues, folder, data.max_pixels, settings.num_workers, progress)
@@ -101,12 +102,22 @@ def audit(
     return AuditResult(folder, verdict, ranked(chapters), clock.seconds)
 
 
-def check_settings(settings: AuditConfig) -> None:
-    """Holds the settings that name something.
+def check_settings(settings: AuditConfig, attributes: Iterable[str] = ()) -> None:
+    """Holds the settings that name something, before any image is looked at.
+
+    Args:
+        settings: Of the audit.
+        attributes: Those of the objective.
 
     Raises:
         UserError: One names what there is not.
     """
+    for name in settings.cues:
+        if name not in CUES:
+            raise unknown("audit.cues", name, CUES)
+    places = ("validation", "test", *attributes)
+    if settings.transfer is not None and settings.transfer not in places:
+        raise unknown("audit.transfer", settings.transfer, places)
     for name in settings.skip:
         if name not in CHAPTERS:
             raise unknown("audit.skip", name, CHAPTERS)
