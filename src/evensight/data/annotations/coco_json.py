@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from evensight.data.annotations.boxes import Box
 from evensight.data.annotations.masks import Mask as Pixels
@@ -69,34 +69,51 @@ def parse(value: Any, where: str, wanted: Wanted, odd: Odd) -> list[AnnotatedIma
     if len(files) < len(images):
         _refuse_reused([entry["id"] for entry in images], "image", where)
     _refuse_reused([_id(entry, "id", where) for entry in annotations if "id" in entry], "annotation", where)
+    defined = _Defined(files, {entry["id"]: _size(entry) for entry in images}, names, parents)
     attributes = Attributes(where, odd)
-    objects: dict[Hashable, list[AnnotatedObject]] = defaultdict(list)
-    sizes = {entry["id"]: _size(entry) for entry in images}
-    for place, entry in enumerate(annotations):
-        at = f"{where}: annotations[{place}]"
-        image, category = _id(entry, "image_id", at), _id(entry, "category_id", at)
-        known(image, files, "image", at)
-        known(category, names, "category", at)
-        if entry.get("iscrowd") in (1, True) and not wanted.crowds:
-            odd.add("crowd", f"{at} of {shown(files[image])}")
-            continue
-        if entry.get("bbox") not in (None, []) and box_of(entry["bbox"]) is None:
-            odd.add("unusable_box", f"{at} of {shown(files[image])}")
-        mask = _mask(entry.get("segmentation"), sizes[image], wanted) if wanted.masks else None
-        said = {"supercategory": parents[category], **_mapping(entry.get("attributes"))}
-        objects[image].append(AnnotatedObject(names[category], box_of(entry.get("bbox")), attributes.of(said), mask))
+    objects = _objects(annotations, f"{where}: annotations", defined, wanted, attributes, odd)
     licences = _licences(value.get("licenses"))
     return [
         AnnotatedImage(
             path=path,
             split=wanted.split or _split(entry),
-            size=sizes[entry["id"]],
+            size=defined.sizes[entry["id"]],
             attributes=attributes.of(_image_values(entry, licences)),
-            objects=tuple(objects[entry["id"]]),
+            objects=tuple(objects.get(entry["id"], ())),
         )
         for place, entry in enumerate(images)
         if (path := _path(entry, f"{where}: images[{place}]", odd)) is not None
     ]
+
+
+class _Defined(NamedTuple):
+    """What annotations refer to, by id."""
+
+    files: Mapping[Hashable, Any]  # of images, as the file says them
+    sizes: Mapping[Hashable, tuple[int, int] | None]  # width and height of images
+    names: Mapping[Hashable, str]  # of categories
+    parents: Mapping[Hashable, Any]  # supercategory of categories
+
+
+def _objects(
+    annotations: list[dict[str, Any]], where: str, defined: _Defined, wanted: Wanted, attributes: Attributes, odd: Odd
+) -> dict[Hashable, list[AnnotatedObject]]:
+    objects: dict[Hashable, list[AnnotatedObject]] = defaultdict(list)
+    for place, entry in enumerate(annotations):
+        at = f"{where}[{place}]"
+        image, category = _id(entry, "image_id", at), _id(entry, "category_id", at)
+        known(image, defined.files, "image", at)
+        known(category, defined.names, "category", at)
+        if entry.get("iscrowd") in (1, True) and not wanted.crowds:
+            odd.add("crowd", f"{at} of {shown(defined.files[image])}")
+            continue
+        box = box_of(entry.get("bbox"))
+        if box is None and entry.get("bbox") not in (None, []):
+            odd.add("unusable_box", f"{at} of {shown(defined.files[image])}")
+        mask = _mask(entry.get("segmentation"), defined.sizes[image], wanted) if wanted.masks else None
+        said = {"supercategory": defined.parents[category], **_mapping(entry.get("attributes"))}
+        objects[image].append(AnnotatedObject(defined.names[category], box, attributes.of(said), mask))
+    return objects
 
 
 def box_of(bbox: Any) -> Box | None:
