@@ -126,12 +126,19 @@ def soft_labels(annotations: pl.DataFrame, classes: Sequence[str]) -> tuple[pl.D
         return None, [Finding("no_consensus", num_annotators, [], message)]
     names = annotations["row_id"].unique().sort()
     chances = np.round(dawid_skene(row, annotator, label, len(names), num_classes).posterior, DECIMALS)
-    contested = _contested(row, label, chances)
+    contested = are_contested(row, label, chances)
     shares = {f"p:{name}": chances[:, position] for position, name in enumerate(classes)}
     return pl.DataFrame({"row_id": names, "contested": contested, **shares}), []
 
 
-def _contested(row: NDArray[np.int64], label: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.bool_]:
+def are_contested(row: NDArray[np.int64], label: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns which images `[N]` are contested, as `soft_labels` says.
+
+    Args:
+        row: `[M]` image of each label.
+        label: `[M]` its class.
+        chances: `[N, K]` of the consensus.
+    """
     num, num_classes = chances.shape
     votes = np.bincount(row * num_classes + label, minlength=num * num_classes).reshape(num, num_classes)
     number, best = votes.sum(axis=1), chances.argmax(axis=1)
