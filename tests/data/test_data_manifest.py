@@ -14,7 +14,7 @@ from evensight.data.digests import Digests, content_digest, pixel_digest, recipe
 from evensight.data.findings import Finding, found
 from evensight.data.manifest import Manifest
 from evensight.data.readers.folder import FolderReader
-from evensight.data.seal import num_openings, openings, record_opening, seal
+from evensight.data.seal import interrupted_opening, num_openings, openings, record_look, record_opening, seal
 from evensight.errors import UserError
 
 
@@ -168,3 +168,16 @@ def test_a_line_that_a_kill_cut_short_was_no_opening(manifest):
     assert num_openings(manifest) == 1
     assert record_opening(manifest, by="artifact", stage="test", revealed="counts") == 2
     assert len(openings(manifest.folder.parent)) == 2
+
+
+def test_a_look_is_a_line_and_no_opening(manifest):
+    assert record_opening(manifest, by="artifact", stage="test", revealed="counts") == 1
+    record_look(manifest, stage="audit", what=["labels", "attribute colour"])
+    line = openings(manifest.folder.parent)[-1]
+    assert (line["stage"], line["what"], line["rows"]) == ("audit", ["labels", "attribute colour"], [])
+    assert (line["content"], line["test"], line["schema_version"]) == ("c", "t", 1)
+    assert num_openings(manifest) == 1
+    # An opening that a kill kept from its verdict is still the artifact's to go on with, and no look is one.
+    assert interrupted_opening(manifest, "artifact", "test", delivered=0) == 1
+    assert interrupted_opening(manifest, "audit", "test", delivered=0) is None
+    assert record_opening(manifest, by="artifact", stage="test", revealed="counts") == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +59,7 @@ class Listed:
         if self.annotations is not None:
             settings["annotations"] = table_digest(self.annotations)
         if tied := [*data.keep_together, *data.stratify]:
-            settings["tied"] = hashlib.sha256(self.further.select(dict.fromkeys(tied)).write_csv().encode()).hexdigest()
+            settings["tied"] = table_digest(self.further.select(*dict.fromkeys(tied)).with_row_index())
         return self.rows.hstack(self.undeclared), settings
 
 
