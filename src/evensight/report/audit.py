@@ -167,7 +167,8 @@ class _Pictures:
 
 
 def _finding(each: dict[str, Any], pictures: _Pictures) -> dict[str, Any]:
-    return {**each, "exhibits": [pictures.exhibit(one) for one in each["exhibits"]]}
+    title = each["title"][:1].upper() + each["title"][1:]
+    return {**each, "title": title, "exhibits": [pictures.exhibit(one) for one in each["exhibits"]]}
 
 
 def _chapter(chapter: dict[str, Any], shown: list[dict[str, Any]], pictures: _Pictures) -> dict[str, Any]:
