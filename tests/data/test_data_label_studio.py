@@ -243,6 +243,28 @@ def test_labels_and_rectangles_in_controls_of_their_own(read) -> None:
     assert codes(reading.findings)["region_without_label"] == 1
 
 
+def test_a_box_without_a_name_has_that_of_its_image(read) -> None:
+    def place(x: float) -> dict:
+        return {**rectangle("here", x, 0, 50, 100, SIZE), "from_name": "where"}
+
+    tasks = [
+        task("1.png", ("a", [choice("dog"), place(0), place(50)]), ("b", [place(0), choice("dog")])),
+        task("2.png", ("a", [choice("cat"), place(50)]), ("b", [choice("dog"), place(50)]), ("c", [choice("cat")])),
+        task("3.png", ("a", [choice("cat")])),
+    ]
+    reading = read(tasks, from_name="kind")
+    assert rows_of(reading, "label", *BOX, "where") == [
+        ("dog", 0.0, 0.0, 8.0, 6.0, "here"),
+        ("cat", 4.0, 0.0, 8.0, 6.0, "here"),
+        ("cat", None, None, None, None, None),
+    ]
+    said = [(row["path"], row["annotator"], row["label"]) for row in reading.annotations.to_dicts()]
+    assert said == [
+        ("1.png", "a", "dog"), ("1.png", "b", "dog"),
+        ("2.png", "a", "cat"), ("2.png", "b", "dog"), ("2.png", "c", "cat"), ("3.png", "a", "cat"),
+    ]  # fmt: skip
+
+
 def test_boxes_of_several_people_are_one_object(read, tmp_path: Path) -> None:
     def cat(x: float, name: str = "cat") -> dict:
         return rectangle(name, x, 0, 50, 50, SIZE)
@@ -409,6 +431,7 @@ GOOD = task("1.png", (1, [choice("cat")]))
         ([{**GOOD, "annotations": [{"result": {}}]}], r"annotation \[0\] has no list of results"),
         ([{**GOOD, "annotations": [None]}], r"annotation \[0\] has no list of results"),
         ([{**GOOD, "annotations": [{"result": [1]}]}], "has a result that is no object"),
+        ([task("1.png", (1, [choice("cat")] * 20_001))], "has 20,001 results; at most 20,000 are read"),
         ([{**GOOD, "annotations": []}], "no annotation names a class"),
         ([{**GOOD, "data": {"image": "1.png", **{f"k{n}": n for n in range(300)}}}], "more than 256 attributes"),
     ],

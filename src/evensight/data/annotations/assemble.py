@@ -63,7 +63,7 @@ def assemble(
     """
     counts = Counter(label for image in images for label in _labels(image))
     mapping = map_classes(counts, classes, where)
-    stamps, findings = trusted((image.path for image in images), root)
+    stamps, findings = trusted((image.path for image in images), root, where)
     findings += without_row(root, [image.path for image in images], beside)
     images = [image for image in images if image.path in stamps]
     measured = {
@@ -106,7 +106,7 @@ def _placed(
         elif frame != setting:
             decided.append(image.path)
         turned = header.orientation if frame == "stored" else 1
-        objects = ()
+        objects_placed: list[AnnotatedObject] = []
         for each in image.objects:
             box = each.box
             if box is not None:
@@ -118,8 +118,8 @@ def _placed(
                     cut_off.append(image.path)
             # A mask is drawn at its image's size, which a header may claim to be anything.
             drawable = frame is not None and header.width * header.height <= max_pixels
-            objects += (replace(each, box=box, mask=each.mask if drawable else None),)
-        placed.append(_Placed(replace(image, objects=objects), header.upright, turned))
+            objects_placed.append(replace(each, box=box, mask=each.mask if drawable else None))
+        placed.append(_Placed(replace(image, objects=tuple(objects_placed)), header.upright, turned))
     return placed, [
         *found("other_size", other, "images of another size than their annotation says; their boxes are not used"),
         *found(
@@ -168,7 +168,8 @@ class _Work:
             if boxes and len(boxes) == len(objects):
                 row |= dict(zip(BOX, hull(boxes), strict=True))
             row["mask"] = self._mask(each, objects, masks)
-            self._vote(row, [*each.image.votes, *(vote for one in objects for vote in one.votes)])
+            # Who marked two objects of an image has given it one label.
+            self._vote(row, dict.fromkeys([*each.image.votes, *(vote for one in objects for vote in one.votes)]))
             rows.append(row)
         broken = write_masks(masks, self.folder, self.progress)
         self.findings += found(
@@ -270,6 +271,9 @@ class _Work:
     def _reading(self, rows: list[_Row], root: Path, masks: str, broken: Mapping[str, str]) -> Reading:
         if not rows and self.findings:
             raise UserError(f"{self.where}: no row can be used: {'; '.join(map(str, self.findings))}.")
+        if not rows:
+            what = "object can be cut out" if self.reader.objects == "cut" else "image can be used"
+            raise UserError(f"{self.where}: no {what}: {'; '.join(map(str, self.findings)) or 'it names none'}.")
         for row in rows:
             if row["mask"] in broken:
                 row["mask"] = None

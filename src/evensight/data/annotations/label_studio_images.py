@@ -30,7 +30,7 @@ MESSAGES = {
     **OF_RESULTS,
     "tied_label": "images or objects that as many gave another label; the first in the order of the classes is taken",
     "tied_attribute": "attributes that as many gave another value; the first by its code points is taken",
-    "region_without_label": "regions without a label; not used",
+    "region_without_label": "regions without a label, of images without one; not used",
     "object_of_few": "objects that not everybody marked who marked objects of the image; used",
     "broken_brush": "brushes that cannot be read; they have no box",
     **Attributes.MESSAGES,
@@ -132,7 +132,9 @@ def _attributes(said: Sequence[Mapping[str, str]], at: str, odd: Odd) -> dict[st
 def _objects(given: Sequence[Answer], wanted: Wanted, at: str, odd: Odd) -> tuple[AnnotatedObject, ...]:
     people: list[tuple[str | None, list[tuple[Region, Box | None]]]] = []
     for answer in given:
-        regions = [region for region in answer.regions if region.label is not None]
+        # A region without a name of its own has the one that its annotator gave the whole image.
+        named = [region._replace(label=region.label or answer.label) for region in answer.regions]
+        regions = [region for region in named if region.label is not None]
         for _ in range(len(answer.regions) - len(regions)):
             odd.add("region_without_label", at)
         if regions:

@@ -23,6 +23,7 @@ LABELLING = (*_NAMES, "taxonomy", "rating")
 _ATTRIBUTES = (*LABELLING, "number")
 _GEOMETRY = ("rectangle", "polygon", "brush")
 _FARTHEST = 1e9  # pixels
+MOST_RESULTS = 20_000  # of a task: those of one person are compared with those of another
 _SHAPES = {"x": "rectangle", "points": "polygon", "rle": "brush"}
 
 MESSAGES = {
@@ -62,7 +63,8 @@ def tasks_of(value: Any, where: str) -> list[dict[str, Any]]:
     """Returns the tasks of an export.
 
     Raises:
-        UserError: It has another shape, or an id of a task or an annotation is used twice.
+        UserError: It has another shape, an id of a task or an annotation is used twice, or a task has more than
+            `MOST_RESULTS`.
     """
     if not isinstance(value, list):
         raise UserError(f"{where}: holds {kind(value)}; Label Studio's JSON export is a list of tasks.")
@@ -84,6 +86,9 @@ def tasks_of(value: Any, where: str) -> list[dict[str, Any]]:
             if not all(isinstance(result, dict) for result in annotation["result"]):
                 raise UserError(f"{at}: annotation [{number_}] has a result that is no object.")
             _once(annotation, "annotation", seen, at)
+        num_results = sum(len(annotation["result"]) for annotation in task["annotations"])
+        if num_results > MOST_RESULTS:
+            raise UserError(f"{at}: has {num_results:,} results; at most {MOST_RESULTS:,} are read of one image.")
     return value
 
 

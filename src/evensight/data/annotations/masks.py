@@ -16,7 +16,7 @@ Mask = NDArray[np.uint8]
 
 INSIDE = 255
 # Crossings of edges with pixel rows that one mask may have: a drawing has thousands.
-MAX_CROSSINGS = 20_000_000
+MAX_CROSSINGS = 5_000_000
 # A packed number has 5 bits a letter: no run is longer than 2^40 pixels.
 _MAX_LETTERS = 8
 _FARTHEST = 1e9  # pixels
@@ -164,20 +164,21 @@ def brush_mask(code: Any, height: int, width: int) -> Mask:
     """
     if not isinstance(code, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in code):
         raise ValueError("its brush's code is no list of bytes")
-    bits = np.unpackbits(np.array(code, np.uint8))
+    data = bytes(code)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))
     if len(bits) < 53:
         raise ValueError("its brush's code is cut short")
-    num, size = _number(bits, 0, 32), _number(bits, 32, 5) + 1
+    num, size = _number(data, 0, 32), _number(data, 32, 5) + 1
     if num != height * width * 4 or size != 8:
         raise ValueError(f"its brush's code has {num:,} values of {size} bits, and its image {height} x {width} pixels")
-    lengths = [_number(bits, at, 4) + 1 for at in (37, 41, 45, 49)]
+    lengths = [_number(data, at, 4) + 1 for at in (37, 41, 45, 49)]
     values = np.zeros(num, np.uint8)
     at, done = 53, 0
     while done < num:
         if at + 3 > len(bits):
             raise ValueError("its brush's code is cut short")
-        repeated, which = bool(bits[at]), _number(bits, at + 1, 2)
-        run = _number(bits, at + 3, lengths[which]) + 1
+        repeated, which = bool(bits[at]), _number(data, at + 1, 2)
+        run = _number(data, at + 3, lengths[which]) + 1
         at += 3 + lengths[which]
         stop = at + size * (1 if repeated else run)
         if done + run > num or stop > len(bits):
@@ -188,8 +189,10 @@ def brush_mask(code: Any, height: int, width: int) -> Mask:
     return np.where(alpha > 0, INSIDE, 0).astype(np.uint8)
 
 
-def _number(bits: NDArray[np.uint8], at: int, size: int) -> int:
-    return int.from_bytes(np.packbits(np.pad(bits[at : at + size], (-size % 8, 0))).tobytes())
+def _number(data: bytes, at: int, size: int) -> int:
+    """Returns the number that `size` bits from bit `at` on stand for."""
+    end = -(-(at + size) // 8)
+    return int.from_bytes(data[at // 8 : end]) >> (8 * end - at - size) & ((1 << size) - 1)
 
 
 def _points(polygon: Any) -> NDArray[np.float64]:

@@ -32,8 +32,9 @@ class LabelStudioReader(ObjectReader):
     """Reads Label Studio's JSON export (not JSON-MIN): one row an image, or one an object.
 
     The label of an image, or object, is the one most people gave; everybody's own are kept beside the rows. Boxes of
-    several people are of one object where they overlap by half. Attributes are what other controls asked, and any key
-    of a task's data that holds a text, a number or a truth value. `links` says which file a link stands for.
+    several people are of one object where they overlap by half; one without a name has its annotator's of the image.
+    Attributes are what other controls asked, and any key of a task's data that holds a text, a number or a truth value.
+    `links` says which file a link stands for.
     """
 
     reader: str = "label_studio"  # a name of names.READERS
@@ -110,7 +111,8 @@ class LabelStudioReader(ObjectReader):
             if self.image_key not in keys:
                 raise unknown(f"data.image_key: key of the data in {where}", self.image_key, keys)
             return self.image_key
-        images = [key for key in keys if any(looks_like_image(task["data"].get(key)) for task in tasks)]
+        alike = {key for task in tasks for key, value in task["data"].items() if looks_like_image(value)}
+        images = [key for key in keys if key in alike]
         if len(images) != 1:
             found = (
                 f"several look like images: {', '.join(map(shown, images))}" if images else "none looks like an image"
