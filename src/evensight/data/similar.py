@@ -6,21 +6,31 @@ together. How alike two images must be is set against the data itself: digits ar
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evensight.data import similar_align, similar_candidates
+from evensight.data import similar_align, similar_candidates, similar_chance
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 SIDE = 32  # pixels of a thumbnail
 WORDS = 8  # of a hash: 64 low frequencies as signed bytes
 _BASIS = 8  # frequencies each way
 _BLANK = 2.0  # standard deviation (grey levels) below which an image shows nothing
+CUTS = (0.0, 0.04, 0.08)  # shares cut off each side of an image before others are compared with it
+_CHUNK = 50_000  # pairs looked at between two words about progress
+# The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
+# (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
+_FURTHEST_STRAIGHT, _FURTHEST_MOVED = 0.03, 0.02
+_NEAREST = 0.001  # below it a pair is a copy in any data set
+_LOOKED_AT = 0.1  # differences above it were not all looked at
+_MOST_WHOLE, _MOST_WORST = 0.012, 0.15  # never more than this is left over
 _MANY = 200  # images of a cluster that chains of pairs may make
 
 
@@ -64,13 +74,20 @@ def thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     while min(luma.shape) >= 4 * SIDE:
         even = luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2]
         luma = cv2.resize(even, (even.shape[1] // 2, even.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    small: NDArray[np.uint8] = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return small
+    height, width = luma.shape
+    if height > SIDE or width > SIDE:
+        luma = cv2.resize(luma, (min(width, SIDE), min(height, SIDE)), interpolation=cv2.INTER_AREA)
+    if height < SIDE or width < SIDE:  # area averages would enlarge by steps
+        luma = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(luma, np.uint8)
 
 
-def _cosines() -> Floats:
-    angle = np.pi / SIDE * (np.arange(SIDE) + 0.5)[None, :] * np.arange(_BASIS)[:, None]
-    return (np.cos(angle) * np.sqrt(2 / SIDE)).astype(np.float32)
+def _cosines(cut: float = 0.0) -> Floats:
+    """The lowest cosines `[8, 32]` at 32 points of a side less a share cut off both ends."""
+    places = cut + (1 - 2 * cut) * (np.arange(SIDE) + 0.5) / SIDE
+    waves = np.cos(np.pi * np.outer(np.arange(_BASIS), places)) * np.sqrt(2 / SIDE)
+    waves[0] /= np.sqrt(2)
+    return np.asarray(waves, np.float32)
 
 
 _COSINES = _cosines()
@@ -113,42 +130,117 @@ def near_pairs(
     shows = np.flatnonzero(hashes.any(axis=1))
     if len(shows) < 2:
         return _no_pairs()
+    views = (False, True) if mirrored else (False,)
+    return _joined([_search(hashes, thumbnails, shows, view, seed, progress or _silent) for view in views])
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Says nothing."""
+
+
+def _search(
+    hashes: NDArray[np.uint64],
+    thumbnails: NDArray[np.uint8],
+    shows: Ints,
+    mirrored: bool,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> Pairs:
+    pairs, cuts = _candidates(hashes[shows], thumbnails, shows, mirrored, seed, progress)
+    fits = []
+    for begin in range(0, len(pairs), _CHUNK):
+        one, other = thumbnails[pairs[begin : begin + _CHUNK, 0]], thumbnails[pairs[begin : begin + _CHUNK, 1]]
+        one = one[:, :, ::-1] if mirrored else one
+        fits.append(similar_align.align(one, other, cuts[begin : begin + _CHUNK]))
+        progress("near duplicates: pairs", min(begin + _CHUNK, len(pairs)), len(pairs))
+    return _judged(pairs, similar_align.joined(fits), len(hashes), mirrored)
+
+
+def _judged(pairs: Ints, fit: similar_align.Alignment, num: int, mirrored: bool) -> Pairs:
+    """Keeps the pairs that are more alike than different images of this data set are by chance."""
+    # As they lie, and one cut out of the other: the second has more freedom, and so its own chance.
+    straight, moved = (np.sqrt(w * f) for w, f in ((fit.straight, fit.straight_worst), (fit.moved, fit.moved_worst)))
+    lie = straight < _pair_limit(pairs, straight, num, _FURTHEST_STRAIGHT)
+    cut = (moved < _pair_limit(pairs, moved, num, _FURTHEST_MOVED)) & similar_align.contained(fit.window)
+    same = (lie & _even(fit.straight, fit.straight_worst)) | (cut & _even(fit.moved, fit.moved_worst))
+    chosen = np.sort(pairs[same], axis=1)
+    similarity = np.sqrt(np.clip(1 - np.minimum(fit.straight, fit.moved)[same], 0, 1))
+    return Pairs(chosen[:, 0], chosen[:, 1], similarity.astype(np.float32), np.full(len(chosen), mirrored))
+
+
+def _even(whole: Floats, worst: Floats) -> NDArray[np.bool_]:
+    return (whole < _MOST_WHOLE) & (worst < _MOST_WORST)
+
+
+def _pair_limit(pairs: Ints, difference: Floats, num: int, high: float) -> NDArray[np.float64]:
+    limit = similar_chance.limits(pairs, difference, num, _NEAREST, high, _LOOKED_AT)
+    return np.minimum(limit[pairs[:, 0]], limit[pairs[:, 1]])
+
+
+def _candidates(
+    hashes: NDArray[np.uint64],
+    thumbnails: NDArray[np.uint8],
+    shows: Ints,
+    mirrored: bool,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> tuple[Ints, Floats]:
+    """Returns pairs worth a look, (the larger cut, the smaller) `[M, 2]`, and the cut to begin with `[M]`."""
     rng = np.random.default_rng(seed)
-    sample = np.sort(rng.choice(shows, min(len(shows), similar_candidates._SAMPLE), replace=False))
-    projection, reach = _space(thumbnails[sample], rng)
-    points = _decoded(hashes[shows]) @ projection
-    done = (lambda at, of: progress("near duplicates", at, of)) if progress else (lambda at, of: None)
-    found = [_verified(shows[similar_candidates.candidates(points, points, reach, rng, done)], thumbnails, False)]
-    if mirrored:
-        flipped = _decoded(hashes[shows], mirrored=True) @ projection
-        found.append(
-            _verified(shows[similar_candidates.candidates(points, flipped, reach, rng, done)], thumbnails, True)
-        )
-    return _joined(found)
+    sample = np.sort(rng.choice(len(shows), min(len(shows), similar_candidates.SAMPLE), replace=False))
+    projection, reach = _space(thumbnails[shows[sample]], rng)
+    points = decoded(hashes) @ projection
+    found, distances, cuts = [], [], []
+    for number, share in enumerate(CUTS):
+        say = functools.partial(progress, f"near duplicates: look {number + 1} of {len(CUTS)}")
+        queries = decoded(hashes, share, mirrored) @ projection
+        pairs, distance = similar_candidates.candidates(points, queries, reach, np.random.default_rng(seed), say)
+        found.append(pairs)
+        distances.append(distance)
+        cuts.append(np.full(len(pairs), share, np.float32))
+    pairs, cut = _nearest_once(np.concatenate(found), np.concatenate(distances), np.concatenate(cuts), len(shows))
+    return shows[pairs], cut
+
+
+def _nearest_once(pairs: Ints, distances: Floats, cuts: Floats, num: int) -> tuple[Ints, Floats]:
+    """Keeps each pair once, where it was nearest."""
+    key = pairs.min(axis=1) * num + pairs.max(axis=1)
+    order = np.lexsort((distances, key))
+    first = np.ones(len(order), np.bool_)
+    first[1:] = key[order][1:] != key[order][:-1]
+    kept = order[first]
+    return pairs[kept], cuts[kept]
 
 
 def _space(sample: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, float]:
-    cut = rng.uniform(0.0, 0.10, (len(sample), 4)).astype(np.float32)
-    across, _ = similar_align.sampling(cut[:, 0], 1 - cut[:, 1], SIDE)
-    down, _ = similar_align.sampling(cut[:, 2], 1 - cut[:, 3], SIDE)
-    crops = down @ sample.astype(np.float32) @ across.transpose(0, 2, 1)
-    return similar_candidates.discriminants(_decoded(hashes_of(sample)), _decoded(hashes_of(crops)))
+    """Fits the space on crops of the sample: one cut by 5 % on each side, one by 0 to 10 %."""
+    cut = rng.uniform(0.0, 0.1, (len(sample), 4)).astype(np.float32)
+    views = []
+    for share in (np.full_like(cut, 0.05), cut):
+        window = np.array(similar_align.STRAIGHT, np.float32) + share * np.array([1, -1, 1, -1], np.float32)
+        views.append(decoded(hashes_of(similar_align.cropped(sample, window))))
+    return similar_candidates.discriminants(views[0], views[1])
 
 
-def _decoded(hashes: NDArray[np.uint64], mirrored: bool = False) -> Floats:
-    waves = np.ascontiguousarray(hashes).view(np.int8).reshape(len(hashes), _BASIS * _BASIS).astype(np.float32) / 127
+def decoded(hashes: NDArray[np.uint64], cut: float = 0.0, mirrored: bool = False) -> Floats:
+    """Returns the frequencies that hashes `[N, 8]` store, float32 `[N, 64]`, square roots with their sign.
+
+    Args:
+        hashes: Of `hashes_of`.
+        cut: Share cut off each side first: what a crop's frequencies are follows from the image's.
+        mirrored: Whether left and right are exchanged.
+    """
+    waves = np.ascontiguousarray(hashes).view(np.int8).reshape(-1, _BASIS, _BASIS).astype(np.float32) / 127
+    if cut:
+        within = _COSINES @ _cosines(cut).T
+        waves = within @ (np.sign(waves) * waves**2) @ within.T
+        waves[:, 0, 0] = 0
+        norm = np.sqrt((waves**2).sum(axis=(1, 2), keepdims=True))
+        waves /= np.maximum(norm, 1e-6)
+        waves = np.sign(waves) * np.sqrt(np.abs(waves))
     if mirrored:
-        waves.reshape(-1, _BASIS, _BASIS)[:, :, 1::2] *= -1
-    return waves
-
-
-def _verified(pairs: Ints, thumbnails: NDArray[np.uint8], mirrored: bool) -> Pairs:
-    ordered = np.unique(np.sort(pairs, axis=1), axis=0)
-    one, other = thumbnails[ordered[:, 0]], thumbnails[ordered[:, 1]]
-    fit = similar_align.align(one, other[:, :, ::-1] if mirrored else other)
-    same = (fit.whole < 0.03) & (fit.worst < 0.3)
-    similarity = np.sqrt(np.clip(1 - fit.whole[same], 0, 1)).astype(np.float32)
-    return Pairs(ordered[same, 0], ordered[same, 1], similarity, np.full(int(same.sum()), mirrored))
+        waves[:, :, 1::2] *= -1
+    return waves.reshape(len(hashes), _BASIS * _BASIS)
 
 
 def _joined(parts: list[Pairs]) -> Pairs:

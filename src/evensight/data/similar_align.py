@@ -1,162 +1,243 @@
-"""How alike two thumbnails are once one is laid over the other: crop, stretch, brightness and contrast are fitted first.
+"""How alike two thumbnails are once one is laid over the other: crop, sharpness and brightness are fitted first.
 
-Lucas and Kanade's (1981) least squares with an affine change of brightness, from coarse to fine, for many pairs at
-once. What is left over is judged as a whole and at its worst spot: a different figure over one photograph is alike
-nearly everywhere, and no duplicate.
+Lucas and Kanade's (1981) least squares for the four edges, with gain and offset, from coarse to fine, for many pairs
+at once. Images are read through their low cosine frequencies: smooth, so that a stretched image is read without
+steps, and equally smooth on both sides after the stretch. What is left over is judged as a whole and at its worst
+spot: a different figure over one photograph is alike nearly everywhere, and no duplicate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32 throughout
 
-# Where a search begins: shares cut off each side of the first image, below 0 of the second.
-_STARTS = (-0.10, -0.06, -0.03, 0.0, 0.03, 0.06, 0.10)
-MAX_CUT = 0.14  # no edge moves further than this share of the side
-_CHUNK = 2048  # pairs at once: 2,048 thumbnails of 32 px in float32 are 8 MB
+SIDE = 32  # pixels of a thumbnail
+MAX_CUT = 0.15  # no edge moves further than this share of the side
+FIELDS = 8  # of a side, for the worst spot
+_TURNS = 20  # cosine frequencies that are kept
+_SMOOTH = 1.0  # pixels, standard deviation of the blur both images get
+_COARSE, _FINE = (2.0, 10, 12), (_SMOOTH, _TURNS, 24)  # blur, frequencies and points of a side
+# More blur (pixels squared) for the first image, below 0 for the second: one may have been smaller once.
+_BLURS = (0.0, 0.3, -0.3, 0.8, -0.8, 1.6, -1.6, 3.5, -3.5)
+_PLAUSIBLE = 0.06  # what the coarse fit may leave over in a pair that is looked at closely
+_CHUNK = 1024  # pairs at once
+_SLACK = 0.012  # share of a side
 _FLAT = 4.0  # variance (grey levels squared) below which an image shows nothing
+STRAIGHT = (0.0, 1.0, 0.0, 1.0)
+
+_STEPS = 8192
+_LOW, _HIGH = -0.5, 1.5
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Of M pairs, each `[M]`.
+    """Of M pairs.
 
     Attributes:
-        whole: Squared difference that is left, as a share of the variance: 1 - correlation squared.
-        worst: The same over the worst of 64 fields, as a share of the image's mean variance.
-        window: Left, right, top and bottom edge of the second image in shares of the first, `[M, 4]`.
+        straight: Squared difference of the two as they lie, a share of the variance: 1 - correlation squared `[M]`.
+        straight_worst: The same over the worst of 64 fields, as a share of the mean variance of a field `[M]`.
+        moved: As `straight`, with the second laid over the first `[M]`; 1 where that is hopeless.
+        moved_worst: `[M]`.
+        window: Left, right, top and bottom edge of the second image in shares of the first `[M, 4]`.
     """
 
-    whole: Floats
-    worst: Floats
+    straight: Floats
+    straight_worst: Floats
+    moved: Floats
+    moved_worst: Floats
     window: Floats
 
 
-def pooled(images: Floats, size: int) -> Floats:
-    """Returns means over square fields, `[M, S, S]` to `[M, size, size]`."""
-    count, side = images.shape[0], images.shape[1]
-    step = side // size
-    means: Floats = images.reshape(count, size, step, size, step).mean(axis=(2, 4))
-    return means
+def joined(parts: list[Alignment]) -> Alignment:
+    """Returns parts as one; no part is no pair."""
+    if not parts:
+        none = np.zeros(0, np.float32)
+        return Alignment(none, none, none, none, np.zeros((0, 4), np.float32))
+    names = ("straight", "straight_worst", "moved", "moved_worst", "window")
+    return Alignment(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def sampling(low: Floats, high: Floats, size: int) -> tuple[Floats, Floats]:
-    """Returns the linear interpolation that reads `size` points from `low` to `high` along one side.
+def contained(window: Floats) -> NDArray[np.bool_]:
+    """Returns whether one of each two images lies within the other, but for a third of a pixel: a crop does `[M]`."""
+    inwards = (window - np.array(STRAIGHT)) * np.array([1, -1, 1, -1])
+    return np.asarray((inwards > -_SLACK).all(axis=1) | (inwards < _SLACK).all(axis=1))
+
+
+def _cosine_matrix() -> Floats:
+    points, turns = np.arange(SIDE) + 0.5, np.arange(_TURNS)
+    matrix = np.cos(np.pi / SIDE * np.outer(turns, points)) * np.sqrt(2 / SIDE)
+    matrix[0] /= np.sqrt(2)
+    return np.asarray(matrix.astype(np.float32))
+
+
+def _tables() -> tuple[Floats, Floats]:
+    """The cosines and their slopes at finely spaced places: reading them is ten times faster than computing them."""
+    places, turns = np.linspace(_LOW, _HIGH, _STEPS + 1), np.arange(_TURNS)
+    scale = np.where(turns == 0, np.sqrt(1 / SIDE), np.sqrt(2 / SIDE))
+    phase = np.pi * np.outer(places, turns)
+    return (np.cos(phase) * scale).astype(np.float32), (-np.sin(phase) * scale * np.pi * turns).astype(np.float32)
+
+
+_MATRIX = _cosine_matrix()
+_COSINES, _SLOPES = _tables()
+
+
+def spectra(thumbnails: NDArray[np.uint8]) -> Floats:
+    """Returns the low cosine frequencies of thumbnails uint8 `[M, 32, 32]`, float32 `[M, 20, 20]`."""
+    return np.asarray(_MATRIX @ thumbnails.astype(np.float32) @ _MATRIX.T, np.float32)
+
+
+def cropped(thumbnails: NDArray[np.uint8], window: Floats) -> Floats:
+    """Returns the part of each thumbnail within its window `[M, 4]` (see `Alignment`), float32 `[M, 32, 32]`."""
+    rows, _, _ = _read(window[:, 2], window[:, 3], _TURNS, SIDE)
+    columns, _, _ = _read(window[:, 0], window[:, 1], _TURNS, SIDE)
+    return np.asarray(rows @ spectra(thumbnails) @ columns.transpose(0, 2, 1), np.float32)
+
+
+def align(first: NDArray[np.uint8], second: NDArray[np.uint8], cut: Floats) -> Alignment:
+    """Lays each second thumbnail over its first.
 
     Args:
-        low: Where the first pixel's outer edge lies, in shares of the side `[M]`.
-        high: Where the last pixel's outer edge lies `[M]`.
-        size: Pixels of a side.
-
-    Returns:
-        Weights `[M, size, size]` and whether each point lies within the image `[M, size]`.
+        first: uint8 `[M, 32, 32]`.
+        second: uint8 `[M, 32, 32]`.
+        cut: Share that the second may lack of each side of the first: where the search begins `[M]`.
     """
-    steps = (np.arange(size, dtype=np.float32) + 0.5) / size
-    at = low[:, None] * (1 - steps) + high[:, None] * steps
-    inside = ((at > 0) & (at < 1)).astype(np.float32)
-    pixels = np.clip(at * size - 0.5, 0, size - 1)
-    weights = np.maximum(0, 1 - np.abs(pixels[:, :, None] - np.arange(size, dtype=np.float32)))
-    return weights.astype(np.float32), inside
+    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(first), _CHUNK)]
+    return joined([_align(spectra(first[part]), spectra(second[part]), cut[part]) for part in parts])
 
 
-def align(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Alignment:
-    """Lays each second thumbnail over its first: uint8 `[M, T, T]` both, T a multiple of 16."""
+def _align(first: Floats, second: Floats, cut: Floats) -> Alignment:
     count = len(first)
-    whole, worst = np.ones(count, np.float32), np.ones(count, np.float32)
-    window = np.tile(np.array([0, 1, 0, 1], np.float32), (count, 1))
-    for begin in range(0, count, _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        whole[part], worst[part], window[part] = _align(first[part].astype(np.float32), second[part].astype(np.float32))
-    return Alignment(whole, worst, window)
+    straight, straight_worst, moved, moved_worst = (np.ones(count, np.float32) for _ in range(4))
+    unmoved = np.tile(np.array(STRAIGHT, np.float32), (count, 1))
+    rough, _ = _left_over(*_views(first, second, unmoved[:1], _COARSE))
+    near = np.flatnonzero(rough < _PLAUSIBLE)
+    straight[near], straight_worst[near] = _judge(first[near], second[near], unmoved[near])
+    window = (unmoved + cut[:, None] * np.array([1, -1, 1, -1])).astype(np.float32)
+    for _ in range(4):
+        window = _step(first, second, window, _COARSE)
+    rough, _ = _left_over(*_views(first, second, window, _COARSE))
+    near = np.flatnonzero(rough < _PLAUSIBLE)
+    one, other, edges = first[near], second[near], window[near]
+    for _ in range(3):
+        edges = _step(one, other, edges, _FINE)
+    moved[near], moved_worst[near] = _judge(one, other, edges)
+    window[near] = edges
+    return Alignment(straight, straight_worst, moved, moved_worst, window)
 
 
-def _align(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
-    coarse = pooled(first, 16), pooled(second, 16)
-    window = _start(*coarse)
-    for size, rounds in ((16, 3), (first.shape[1], 3)):
-        one, other = coarse if size == 16 else (first, second)
-        for _ in range(rounds):
-            window = _step(one, other, window)
-    whole, worst = _left_over(first, second, window)
-    straight = np.tile(np.array([0, 1, 0, 1], np.float32), (len(first), 1))
-    whole_straight, worst_straight = _left_over(first, second, straight)
-    better = whole_straight <= whole
-    return (
-        np.where(better, whole_straight, whole),
-        np.where(better, worst_straight, worst),
-        np.where(better[:, None], straight, window),
-    )
+def _read(low: Floats, high: Floats, turns: int, size: int) -> tuple[Floats, Floats, Floats]:
+    """Returns the cosines and their slopes `[M, size, turns]` at places evenly between two edges, and the places."""
+    steps = (np.arange(size, dtype=np.float32) + 0.5) / size
+    places = low[:, None] * (1 - steps) + high[:, None] * steps
+    rows = np.rint((places - _LOW) * (_STEPS / (_HIGH - _LOW))).astype(np.int32)
+    return _COSINES[:, :turns][rows], _SLOPES[:, :turns][rows], places
 
 
-def _start(first: Floats, second: Floats) -> Floats:
-    best = np.full(len(first), np.inf, np.float32)
-    window = np.zeros((len(first), 4), np.float32)
-    for across in _STARTS:
-        for down in _STARTS:
-            if abs(across - down) > 0.065:
-                continue
-            cut = np.tile(np.array([across, 1 - across, down, 1 - down], np.float32), (len(first), 1))
-            cut[:, :2] = cut[:, :2] if across >= 0 else _inverse(cut[:, :2])
-            cut[:, 2:] = cut[:, 2:] if down >= 0 else _inverse(cut[:, 2:])
-            left, _ = _left_over(first, second, cut)
-            window[left < best] = cut[left < best]
-            best = np.minimum(best, left)
-    return window
+def _well_inside(places: Floats) -> NDArray[np.bool_]:
+    return (places > 1 / SIDE) & (places < 1 - 1 / SIDE)
 
 
-def _inverse(edges: Floats) -> Floats:
-    """Where the first's edges lie once the second is cut by as much: -c / (1 - 2c)."""
-    cut = -edges[:, :1]
-    far = cut / (1 - 2 * cut)
-    return np.concatenate([-far, 1 + far], axis=1).astype(np.float32)
+def _damped(variance: Floats, turns: int) -> Floats:
+    """Returns what a Gaussian blur of this variance (pixels squared) leaves of each frequency `[M, turns]`."""
+    waves = (np.pi / SIDE * np.arange(turns, dtype=np.float32)) ** 2
+    return np.asarray(np.exp(-np.maximum(variance, 0)[:, None] * waves / 2).astype(np.float32))
 
 
-def _warped(first: Floats, window: Floats) -> tuple[Floats, Floats]:
-    size = first.shape[1]
-    across, inside_x = sampling(window[:, 0], window[:, 1], size)
-    down, inside_y = sampling(window[:, 2], window[:, 3], size)
-    return down @ first @ across.transpose(0, 2, 1), inside_y[:, :, None] * inside_x[:, None, :]
+def _views(
+    first: Floats, second: Floats, window: Floats, scale: tuple[float, int, int], blur: float = 0.0
+) -> tuple[Floats, Floats, Floats]:
+    """Returns the first within the window, the second, and where both have pixels, each `[M, size, size]`."""
+    one, other, mask, _, _ = _sloped(first, second, window, scale, blur)
+    return one, other, mask
 
 
-def _step(first: Floats, second: Floats, window: Floats) -> Floats:
-    count, size = len(first), first.shape[1]
-    warped, mask = _warped(first, window)
-    slope_y, slope_x = np.gradient(warped, axis=(1, 2))
+def _sloped(
+    first: Floats,
+    second: Floats,
+    window: Floats,
+    scale: tuple[float, int, int],
+    blur: float = 0.0,
+    slopes: bool = False,
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    smooth, turns, size = scale
+    damped_one, damped_other, reads, inside = [], [], [], []
+    whole, _, places = _read(np.zeros(1, np.float32), np.ones(1, np.float32), turns, size)
+    for low, high in ((window[:, 2], window[:, 3]), (window[:, 0], window[:, 1])):
+        width = high - low
+        # A pixel is itself a mean over its width: variance 1/12, larger where the image is stretched.
+        total = np.maximum(1, 1 / width**2) * (smooth**2 + 1 / 12)
+        damped_one.append(_damped(width**2 * total - 1 / 12 + max(blur, 0.0), turns))
+        damped_other.append(_damped(total - 1 / 12 + max(-blur, 0.0), turns))
+        reads.append(_read(low, high, turns, size))
+        # Near an edge one of the two knows what lies beyond and the other does not: a pixel is left out there.
+        inside.append(_well_inside(reads[-1][2]) & _well_inside(places))
+    (rows, row_slopes, _), (columns, column_slopes, _) = reads
+    source = first[:, :turns, :turns] * damped_one[0][:, :, None] * damped_one[1][:, None, :]
+    target = second[:, :turns, :turns] * damped_other[0][:, :, None] * damped_other[1][:, None, :]
+    other = whole[0] @ target @ whole[0].T
+    right = source @ columns.transpose(0, 2, 1)
+    mask = np.broadcast_to((inside[0][:, :, None] & inside[1][:, None, :]).astype(np.float32), other.shape)
+    if not slopes:
+        return rows @ right, other, mask, other, other
+    return rows @ right, other, mask, row_slopes @ right, rows @ (source @ column_slopes.transpose(0, 2, 1))
+
+
+def _step(first: Floats, second: Floats, window: Floats, scale: tuple[float, int, int]) -> Floats:
+    """One step of least squares: second = offset + gain x first + the first's slopes x what the edges move."""
+    count, size = len(first), scale[2]
+    one, other, mask, slope_y, slope_x = _sloped(first, second, window, scale, slopes=True)
     u = (np.arange(size, dtype=np.float32) + 0.5) / size
-    wide, high = (window[:, 1] - window[:, 0])[:, None, None], (window[:, 3] - window[:, 2])[:, None, None]
-    slope_x, slope_y = slope_x * size / wide, slope_y * size / high
-    ones = np.ones_like(warped)
-    # Brightness, contrast and the four edges, all linear in the unknowns: B = b + g A + sum of g dp dA/dp.
-    columns = [ones, warped, slope_x * (1 - u), slope_x * u]
+    columns: list[Floats] = [np.ones_like(one), one, slope_x * (1 - u), slope_x * u]
     columns += [slope_y * (1 - u)[:, None], slope_y * u[:, None]]
     design = np.stack(columns, axis=1).reshape(count, 6, -1)
     weighted = design * mask.reshape(count, 1, -1)
-    normal = weighted @ design.transpose(0, 2, 1)
-    target = (weighted @ second.reshape(count, -1, 1)).astype(np.float64)
-    normal = normal.astype(np.float64)
-    normal[:, range(6), range(6)] *= 1.001  # keeps what an image without edges leaves open where it is
+    normal = (weighted @ design.transpose(0, 2, 1)).astype(np.float64)
+    target = (weighted @ other.reshape(count, -1, 1)).astype(np.float64)
+    normal[:, range(6), range(6)] *= 1.0005  # an edge that nothing in the image fixes stays where it is
     normal[:, range(6), range(6)] += 1e-3
     found = np.linalg.solve(normal, target)[:, :, 0]
-    gain = np.where(np.abs(found[:, 1]) < 0.1, 1.0, found[:, 1])
-    move = np.clip(found[:, 2:] / gain[:, None], -0.04, 0.04)
-    moved = window + move
-    straight = np.array([0, 1, 0, 1], np.float64)
+    gain = np.where(found[:, 1] < 0.2, 1.0, found[:, 1])
+    moved = window + np.clip(found[:, 2:] / gain[:, None], -0.04, 0.04)
+    straight = np.array(STRAIGHT)
     return np.clip(moved, straight - MAX_CUT, straight + MAX_CUT).astype(np.float32)
 
 
-def _left_over(first: Floats, second: Floats, window: Floats) -> tuple[Floats, Floats]:
-    warped, mask = _warped(first, window)
-    total = mask.sum(axis=(1, 2))
-    one = (warped - ((warped * mask).sum(axis=(1, 2)) / total)[:, None, None]) * mask
-    other = (second - ((second * mask).sum(axis=(1, 2)) / total)[:, None, None]) * mask
-    both, first_energy, second_energy = (one * other).sum((1, 2)), (one**2).sum((1, 2)), (other**2).sum((1, 2))
-    gain = np.maximum(both, 0) / np.maximum(first_energy, 1e-6)  # a negative is no duplicate
-    rest = (other - gain[:, None, None] * one) ** 2
-    shows = (first_energy > _FLAT * total) & (second_energy > _FLAT * total)
-    whole = np.where(shows, rest.sum((1, 2)) / np.maximum(second_energy, 1e-6), 1.0)
-    worst = pooled(rest, 8).max(axis=(1, 2)) / np.maximum(second_energy / total, 1e-6)
-    return whole.astype(np.float32), np.where(shows, worst, 1.0).astype(np.float32)
+def _judge(first: Floats, second: Floats, window: Floats) -> tuple[Floats, Floats]:
+    whole, worst = np.full(len(first), np.inf, np.float32), np.ones(len(first), np.float32)
+    for blur in _BLURS:
+        left, field = _left_over(*_views(first, second, window, _FINE, blur))
+        worst = np.where(left < whole, field, worst)
+        whole = np.minimum(left, whole)
+    return whole, worst
+
+
+def _left_over(one: Floats, other: Floats, mask: Floats) -> tuple[Floats, Floats]:
+    """Returns what a curve of brightness (a parabola) leaves of the second, as a whole and in the worst field."""
+    total = np.maximum(mask.sum(axis=(1, 2)), 1)
+    one, other = _centred(one, mask, total), _centred(other, mask, total)
+    energy, wanted = (one**2).sum((1, 2)), (other**2).sum((1, 2))
+    gain = np.maximum((one * other).sum((1, 2)), 0) / np.maximum(energy, 1e-6)  # a negative is no duplicate
+    rest = other - gain[:, None, None] * one
+    bend = _centred(one**2, mask, total)
+    bend = bend - ((bend * one).sum((1, 2)) / np.maximum(energy, 1e-6))[:, None, None] * one
+    curve = (bend * rest).sum((1, 2)) / np.maximum((bend**2).sum((1, 2)), 1e-3)
+    rest = (rest - curve[:, None, None] * bend) ** 2
+    shows = (energy > _FLAT * total) & (wanted > _FLAT * total)
+    whole = np.where(shows, rest.sum((1, 2)) / np.maximum(wanted, 1e-6), 1.0)
+    side = rest.shape[1] // FIELDS
+    if side * FIELDS != rest.shape[1]:
+        return whole.astype(np.float32), whole.astype(np.float32)
+    fields = rest.reshape(len(rest), FIELDS, side, FIELDS, side).sum(axis=(2, 4)).max(axis=(1, 2))
+    worst = np.where(shows, fields * FIELDS**2 / np.maximum(wanted, 1e-6), 1.0)
+    return whole.astype(np.float32), worst.astype(np.float32)
+
+
+def _centred(image: Floats, mask: Floats, total: Floats) -> Floats:
+    centred: Floats = (image - ((image * mask).sum(axis=(1, 2)) / total)[:, None, None]) * mask
+    return centred

@@ -8,79 +8,81 @@ cells (an inverted file: Sivic and Zisserman 2003; Jegou et al. 2011). Time grow
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
 
-_SAMPLE = 4000  # images that the space is fitted on
+SAMPLE = 4000  # images that the space is fitted on
 _CELL = 1000  # images of a cell, about
 _LARGEST = 4000  # images of a cell at most
-_PROBES = 4  # cells that an image is looked for in
-_NEIGHBOURS = 12  # candidates of an image at most
+_PROBES = 3  # cells that an image is looked for in
+_NEIGHBOURS = 8  # candidates of a query in a cell at most
+_DIMENSIONS = 24  # of the space
 _BLOCK = 2000  # queries at once
 
 
-def discriminants(hashes: Floats, crops: Floats, dimensions: int = 32) -> tuple[Floats, float]:
-    """Fits the space in which crops of an image lie near it, and how near.
+def discriminants(first: Floats, second: Floats) -> tuple[Floats, float]:
+    """Fits the space in which two views of an image lie near each other, and how near.
 
     Args:
-        hashes: Of a sample of images, `[S, F]`.
-        crops: Of random crops of the same images, `[S, F]`.
-        dimensions: Of the space.
+        first: Descriptors of a sample of images, `[S, F]`.
+        second: Of other crops of the same images, `[S, F]`.
 
     Returns:
-        The projection `[F, D]`, and the squared distance that 99 % of the crops stay within.
+        The projection `[F, 24]`, and the squared distance that 99 % of the views stay within.
     """
-    moved = (crops - hashes).astype(np.float64)
-    within = moved.T @ moved / max(len(moved), 1)
+    moved = (second - first).astype(np.float64)
+    within = moved.T @ moved / len(moved)
     within += np.eye(len(within)) * max(np.trace(within) / len(within), 1e-6) * 0.05
-    spread = np.cov(hashes.astype(np.float64), rowvar=False) if len(hashes) > 1 else np.eye(len(within))
+    spread = np.cov(first.astype(np.float64), rowvar=False) if len(first) > 1 else np.eye(len(within))
     values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
     _, directions = np.linalg.eigh(whiten.T @ spread @ whiten)
-    projection = (whiten @ directions[:, ::-1][:, :dimensions]).astype(np.float32)
+    projection = (whiten @ directions[:, ::-1][:, :_DIMENSIONS]).astype(np.float32)
     distance = ((moved @ projection) ** 2).sum(axis=1)
-    return projection, float(np.quantile(distance, 0.99)) if len(distance) else 0.0
+    return projection, float(np.quantile(distance, 0.99))
 
 
 def candidates(
     points: Floats, queries: Floats, reach: float, rng: np.random.Generator, done: Callable[[int, int], None]
-) -> Ints:
-    """Returns pairs (query, point) nearer than `reach` (squared), `[M, 2]`, at most a dozen a query and cell.
+) -> tuple[Ints, Floats]:
+    """Returns pairs (query, point) nearer than `reach` (squared) `[M, 2]`, a few a query, and their distances `[M]`.
 
     Args:
         points: `[N, D]`.
-        queries: `[N, D]`, each the same image as its point, perhaps mirrored.
+        queries: `[N, D]`, each of the same image as its point, perhaps cropped or mirrored.
         reach: Largest squared distance.
         rng: Draws the first centres.
         done: Called with cells done and cells in all.
     """
     cells = _cells(points, queries, rng)
-    found = []
+    pairs, distances = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.float32)]
     for number, (members, asking) in enumerate(cells):
         for begin in range(0, len(asking), _BLOCK):
-            found.append(_within(points, queries, members, asking[begin : begin + _BLOCK], reach))
+            found, distance = _within(points, queries, members, asking[begin : begin + _BLOCK], reach)
+            pairs.append(found)
+            distances.append(distance)
         done(number + 1, len(cells))
-    return np.concatenate(found) if found else np.zeros((0, 2), np.int64)
+    return np.concatenate(pairs), np.concatenate(distances)
 
 
-def _within(points: Floats, queries: Floats, members: Ints, asking: Ints, reach: float) -> Ints:
+def _within(points: Floats, queries: Floats, members: Ints, asking: Ints, reach: float) -> tuple[Ints, Floats]:
     own, other = queries[asking], points[members]
     squares = (other**2).sum(axis=1) - 2 * (own @ other.T)
-    limit = reach - (own**2).sum(axis=1)[:, None]
-    rows, columns = np.nonzero(squares < limit)
-    keep = asking[rows] != members[columns]
-    rows, columns = rows[keep], columns[keep]
-    if len(rows) > _NEIGHBOURS:
-        order = np.lexsort((squares[rows, columns], rows))
-        rows, columns = rows[order], columns[order]
-        first = np.searchsorted(rows, np.arange(len(asking)))
-        keep = np.arange(len(rows)) - first[rows] < _NEIGHBOURS
-        rows, columns = rows[keep], columns[keep]
-    return np.stack([asking[rows], members[columns]], axis=1)
+    lengths = (own**2).sum(axis=1)
+    rows, columns = np.nonzero(squares < (reach - lengths)[:, None])
+    distances = squares[rows, columns] + lengths[rows]
+    others = asking[rows] != members[columns]
+    rows, columns, distances = rows[others], columns[others], distances[others]
+    order = np.lexsort((distances, rows))
+    rows, columns, distances = rows[order], columns[order], distances[order]
+    first = np.searchsorted(rows, np.arange(len(asking)))
+    near = np.arange(len(rows)) - first[rows] < _NEIGHBOURS
+    return np.stack([asking[rows[near]], members[columns[near]]], axis=1), distances[near]
 
 
 def _cells(points: Floats, queries: Floats, rng: np.random.Generator) -> list[tuple[Ints, Ints]]:
