@@ -187,7 +187,6 @@ def test_only_files_under_the_root_may_be_used(tmp_path, write_png):
         write_png(path, 1)
     (root / "link.png").symlink_to(outside / "c.png")
     (root / "linked").symlink_to(outside)
-    (root / "within.png").symlink_to(root / "a.png")
     bad = [
         "/etc/hostname",
         "../outside/c.png",
@@ -200,13 +199,14 @@ def test_only_files_under_the_root_may_be_used(tmp_path, write_png):
         "",
     ]
     foreign = ["C:\\x.png", "c:x.png", "sub\\b.png", "..\\outside\\c.png", "\\\\host\\share\\x.png"]
-    stamps, findings = trusted(["a.png", "./a.png", "sub/b.png", "no.png", "sub", *bad, *foreign], root)
+    stamps, findings = trusted(["a.png", "./a.png", "sub/b.png", "no.png", "sub", *bad, *foreign], root, "f")
     assert set(stamps) == {"a.png", "./a.png", "sub/b.png"}
     assert stamps["a.png"] == Stamp.of((root / "a.png").stat())
     assert codes(findings) == {"outside_root": len(bad), "foreign_path": len(foreign), "missing_image": 2}
-    # Two names of one file contradict each other.
-    stamps, findings = trusted(["a.png", "within.png", "sub/b.png"], root)
-    assert set(stamps) >= {"sub/b.png"}
+    with pytest.raises(UserError, match=r"f: none of its images can be used below .*: 1 x outside_root: .*link\.png"):
+        trusted(["link.png"], root, "f")
+    with pytest.raises(UserError, match="f: names no image"):
+        trusted([], root, "f")
 
 
 def test_names_that_are_one_on_other_systems_are_reported(tmp_path, write_png):
@@ -215,7 +215,7 @@ def test_names_that_are_one_on_other_systems_are_reported(tmp_path, write_png):
         write_png(tmp_path / name, number)
     os.link(tmp_path / "x.png", tmp_path / "Other.png")
     os.link(tmp_path / "x.png", tmp_path / "other.png")
-    stamps, findings = trusted([*names, "Other.png"], tmp_path)
+    stamps, findings = trusted([*names, "Other.png"], tmp_path, "f")
     assert set(stamps) == set(names[:4])
     assert codes(findings) == {"name_twins": 3, "same_file": 2}
     (twins,) = (finding for finding in findings if finding.code == "name_twins")

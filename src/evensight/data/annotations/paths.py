@@ -12,12 +12,12 @@ from pathlib import Path
 
 from evensight.data.findings import Finding, found
 from evensight.data.places import Places, Stamp
-from evensight.errors import shown
+from evensight.errors import UserError, shown
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-def trusted(names: Iterable[str], root: Path) -> tuple[dict[str, Stamp], list[Finding]]:
+def trusted(names: Iterable[str], root: Path, where: str) -> tuple[dict[str, Stamp], list[Finding]]:
     """Looks at file names that a stranger wrote.
 
     A name is checked as a text and for links before the file system is asked about its file, so that nothing outside
@@ -26,9 +26,13 @@ def trusted(names: Iterable[str], root: Path) -> tuple[dict[str, Stamp], list[Fi
     Args:
         names: As the annotation file writes them, with forward slashes, relative to `root`.
         root: The folder that holds the images, links resolved.
+        where: The annotation file, for sentences.
 
     Returns:
         Name -> stamp of its file, of the names that may be used, and what was wrong with the others.
+
+    Raises:
+        UserError: It names no image, or none that can be used.
     """
     places = Places(root)
     stamps: dict[str, Stamp] = {}
@@ -45,7 +49,8 @@ def trusted(names: Iterable[str], root: Path) -> tuple[dict[str, Stamp], list[Fi
             else:
                 stamps[name] = stamp
     twins, same = _twins(list(stamps), root)
-    return {name: stamp for name, stamp in stamps.items() if name not in same}, [
+    usable = {name: stamp for name, stamp in stamps.items() if name not in same}
+    findings = [
         *found("foreign_path", foreign, "paths with a backslash or a drive letter; write '/'; not used"),
         *found(
             "outside_root",
@@ -56,6 +61,11 @@ def trusted(names: Iterable[str], root: Path) -> tuple[dict[str, Stamp], list[Fi
         *found("name_twins", twins, "paths that differ only in case or Unicode points: one file on some systems"),
         *found("same_file", sorted(same), "paths under several names that are one file; none of them is used"),
     ]
+    if not usable and not findings:
+        raise UserError(f"{where}: names no image; it needs one entry an image.")
+    if not usable:
+        raise UserError(f"{where}: none of its images can be used below {root}: {'; '.join(map(str, findings))}.")
+    return usable, findings
 
 
 def _twins(names: list[str], root: Path) -> tuple[list[str], set[str]]:

@@ -57,7 +57,7 @@ class ImageFolderReader(Reader):
             parts.append(self._table(root, path))
             progress("reading metadata", number, len(tables))
         rows = pl.concat(parts, how="diagonal")
-        stamps, findings = trusted(rows["path"].drop_nulls().to_list(), root)
+        stamps, findings = trusted(rows["path"].drop_nulls().to_list(), root, str(root))
         named = [path for name in ("path", "mask") if name in rows.columns for path in rows[name].drop_nulls()]
         known = {posixpath.normpath(path) for path in named}
         loose = [path for path in listing.images if path not in known]
