@@ -30,6 +30,13 @@ READERS: dict[str, str] = {
 
 CUES: dict[str, str] = {
     "colour": "evensight.cues.colour:Colour",
+    "brightness": "evensight.cues.brightness:Brightness",
+    "texture": "evensight.cues.texture:Texture",
+    "background": "evensight.cues.background:Background",
+    "surround": "evensight.cues.surround:Surround",
+    "border": "evensight.cues.border:Border",
+    "frame_size": "evensight.cues.frame_size:FrameSize",
+    "shape": "evensight.cues.shape:Shape",
 }
 
 METHODS: dict[str, str] = {

@@ -180,3 +180,27 @@ class Colour(Cue):
         luma, _, _ = yiq(image)
         level = (luma * 0.001).round().to(torch.uint8)
         return torch.stack([level, level, level], dim=1)
+
+    def reduce(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
+        """Returns the hues of the image as bands, as high as their shares, at the region's strength and luma.
+
+        Mid-grey where there is no coloured region.
+        """
+        own = region(image)
+        height, width = image.size(2), image.size(3)
+        shares = hue_histogram(image).cumsum(dim=1)
+        rows = (torch.arange(height, dtype=torch.float64, device=image.device) + 0.5) / height
+        hue = torch.searchsorted(shares, rows.expand([image.size(0), height]).contiguous()).clamp(max=15)
+        # The middles of the 16 sectors: cosines of 11.25 degrees and on, quarter by quarter.
+        quarter = [0.9807852804, 0.8314696123, 0.5555702330, 0.1950903220]
+        back = quarter[::-1]
+        minus, minus_back = [-x for x in quarter], [-x for x in back]
+        cosine = torch.tensor(quarter + minus_back + minus + back, dtype=torch.float64, device=image.device)[hue]
+        sine = torch.tensor(back + quarter + minus_back + minus, dtype=torch.float64, device=image.device)[hue]
+        # A red pixel for each row, turned to what the row shows.
+        red = torch.tensor([200, 50, 50], dtype=torch.uint8, device=image.device).expand([image.size(0) * height, 3])
+        red = red[:, :, None, None]
+        wanted = torch.stack([cosine, sine, own[:, 2:3].expand_as(sine), own[:, 3:4].expand_as(sine)], dim=2)
+        bands = turn(red, region(red), wanted.flatten(0, 1), True).view([image.size(0), height, 3]).transpose(1, 2)
+        bands = torch.where((own[:, 2] > 0.0)[:, None, None], bands, torch.full_like(bands, 128))
+        return bands.unsqueeze(3).expand([image.size(0), 3, height, width]).contiguous()
