@@ -165,7 +165,8 @@ def _annotators(data: AuditData, labels: Labels, annotators: Sequence[Differs], 
     columns = ["annotator", "labels", "differ", "interval", "the others", "p", "right, by consensus"]
     note = (
         "differ: share of labels that are not what the others say of the image; the others: theirs, on images of the "
-        f"same classes; p corrected for {len(annotators):,} annotators; right: chance to name the class, by the consensus."
+        f"same classes; p corrected for {len(annotators):,} annotators; right: chance to name the class, by Dawid and "
+        "Skene."
     )
     return Table("Each annotator", columns, rows, note)
 

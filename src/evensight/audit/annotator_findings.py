@@ -80,11 +80,13 @@ def _annotators(data: AuditData, judged: Judged, settings: AuditConfig) -> list[
     return findings
 
 
+def _named(judged: Judged, settings: AuditConfig) -> list[Differs]:
+    return [each for each in judged.groups if each.p <= settings.alarm_level and each.excess >= EXCESS]
+
+
 def _groups(data: AuditData, judged: Judged, settings: AuditConfig) -> list[AuditFinding]:
     findings = []
-    for each in judged.groups:
-        if each.p > settings.alarm_level or each.excess < EXCESS:
-            continue
+    for each in _named(judged, settings):
         level, name = data.levels[each.attribute][each.level], judged.labels.annotators[each.annotator]
         same = [other.n for other in judged.groups if (other.attribute, other.level) == (each.attribute, each.level)]
         spoilt = each.excess * each.n / sum(same)
@@ -112,8 +114,9 @@ def _groups(data: AuditData, judged: Judged, settings: AuditConfig) -> list[Audi
 
 def _apart(data: AuditData, judged: Judged, settings: AuditConfig) -> list[AuditFinding]:
     findings = []
+    explained = {(each.attribute, each.level) for each in _named(judged, settings)}  # by one annotator
     for attribute, level, x, n, rest, p in judged.apart:
-        if p > settings.alarm_level or not x / n - rest >= EXCESS:
+        if p > settings.alarm_level or not x / n - rest >= EXCESS or (attribute, level) in explained:
             continue
         where = f"{attribute}={data.levels[attribute][level]}"
         findings.append(
