@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,13 @@ _NEAREST = 0.001  # below it a pair is a copy in any data set
 _LOOKED_AT = 0.1  # differences above it were not all looked at
 _MOST_WHOLE, _MOST_WORST = 0.012, 0.15  # never more than this is left over
 _MANY = 200  # images of a cluster that chains of pairs may make
+
+
+class Thumbnails(Protocol):
+    """What `near_pairs` reads: an array `[N, 32, 32]`, or whatever gives rows of one when it is indexed."""
+
+    def __getitem__(self, positions: Ints, /) -> NDArray[np.uint8]:
+        """Returns the thumbnails at these positions, uint8 `[M, 32, 32]`."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def hashes_of(thumbnails: NDArray[np.uint8] | Floats) -> NDArray[np.uint64]:
 
 def near_pairs(
     hashes: NDArray[np.uint64],
-    thumbnails: NDArray[np.uint8],
+    thumbnails: Thumbnails,
     *,
     seed: int = 0,
     mirrored: bool = False,
@@ -140,7 +147,7 @@ def _silent(what: str, done: int, total: int) -> None:
 
 def _search(
     hashes: NDArray[np.uint64],
-    thumbnails: NDArray[np.uint8],
+    thumbnails: Thumbnails,
     shows: Ints,
     mirrored: bool,
     seed: int,
@@ -179,7 +186,7 @@ def _pair_limit(pairs: Ints, difference: Floats, num: int, high: float) -> NDArr
 
 def _candidates(
     hashes: NDArray[np.uint64],
-    thumbnails: NDArray[np.uint8],
+    thumbnails: Thumbnails,
     shows: Ints,
     mirrored: bool,
     seed: int,
