@@ -195,10 +195,10 @@ def _step(first: Floats, second: Floats, window: Floats, scale: tuple[float, int
     u = (np.arange(size, dtype=np.float32) + 0.5) / size
     columns: list[Floats] = [np.ones_like(one), one, slope_x * (1 - u), slope_x * u]
     columns += [slope_y * (1 - u)[:, None], slope_y * u[:, None]]
-    design = np.stack(columns, axis=1).reshape(count, 6, -1)
-    weighted = design * mask.reshape(count, 1, -1)
+    design = np.stack(columns, axis=1).reshape(count, 6, size * size)
+    weighted = design * mask.reshape(count, 1, size * size)
     normal = (weighted @ design.transpose(0, 2, 1)).astype(np.float64)
-    target = (weighted @ other.reshape(count, -1, 1)).astype(np.float64)
+    target = (weighted @ other.reshape(count, size * size, 1)).astype(np.float64)
     normal[:, range(6), range(6)] *= 1.0005  # an edge that nothing in the image fixes stays where it is
     normal[:, range(6), range(6)] += 1e-3
     found = np.linalg.solve(normal, target)[:, :, 0]
