@@ -196,7 +196,7 @@ def corrected(found: Sequence[Raw]) -> list[float]:
     return [float((1 + (most >= raw.hits).sum()) / (1 + len(most))) for raw in found]
 
 
-def goes_with(data: AuditData, fit: Fit, strong: CueEvidence, weak: CueEvidence) -> bool:
+def goes_with(fit: Fit, strong: CueEvidence, weak: CueEvidence) -> bool:
     """Says whether a weaker cue sees no more than a stronger one.
 
     Of training images that the stronger cue gets wrong, the weaker one, were it a cue of its own, would still name the

@@ -10,7 +10,8 @@ of CIFAR-10), so being predictable raises no alarm by itself. A cue is an alarm 
 - it explains at least half, and nothing says that it is what the classes are.
 
 Each needs the permutation test over all cues at `audit.alarm_level` first, and bounds at that level over the number of
-cues. A cue that only mirrors a stronger one is named with it and raises no alarm of its own.
+cues. A cue that only mirrors a stronger one is named with it and raises no alarm of its own: it is a warning, since
+taking the stronger one away leaves it (a grey image still tells vivid colours apart by their luma).
 """
 
 from __future__ import annotations
@@ -130,9 +131,8 @@ def judge_all(data: AuditData, fit: Fit, found: Sequence[CueEvidence], settings:
     seen: list[CueEvidence] = []
     judged = []
     for each in ranked:
-        mirror = next(
-            (other.cue for other in seen if each.cue not in _named(data) and goes_with(data, fit, other, each)), ""
-        )
+        tells = each.p <= settings.alarm_level and each.least_strength > 0 and each.cue not in _named(data)
+        mirror = next((other.cue for other in seen if tells and goes_with(fit, other, each)), "")
         one = replace(each, goes_with=mirror)
         judged.append(judge(one, _named(data), data.objective.essential_cues, settings.alarm_level))
         if each.p <= settings.alarm_level and each.cue not in NEVER and each.least_strength >= WORTH_A_LOOK:
@@ -157,7 +157,8 @@ def judge(found: CueEvidence, named: Sequence[str], essential: Sequence[str], le
     if found.cue in essential or found.cue in NEVER:
         return Judged(found, "note", 0.0, "essential")
     if found.goes_with:
-        return Judged(found, "note", 0.1 * least, "mirrors")
+        severity: Severity = "warning" if least >= WORTH_A_LOOK else "note"
+        return Judged(found, severity, 0.1 * least, "mirrors")
     if found.cue in named and least >= NAMED:
         return Judged(found, "alarm", 0.5 + 0.5 * least, "named", lost)
     if lost is not None and least >= NAMED:
@@ -235,7 +236,10 @@ def _action(each: Judged, contradicting: int) -> str:
             f"It may belong to the classes or to how they were collected; audit.transfer=<source> would tell. {follow}."
         ),
         "essential": "Nothing to do: this is what the classes are made of.",
-        "mirrors": f"It says what {each.found.goes_with} says, of the same images; nothing to do beyond that.",
+        "mirrors": (
+            f"It says what {each.found.goes_with} says, of the same images: an image without its "
+            f"{each.found.goes_with} still gives the class away by this. Watch the two together."
+        ),
     }.get(each.why, "")
 
 
