@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evensight.data.annotations.account import without_row
 from evensight.data.annotations.bounded import parse_json, parse_xml, read_json, read_xml
-from evensight.data.annotations.names import known, map_classes, names_of
+from evensight.data.annotations.names import known, log_mapping, map_classes, names_of
 from evensight.data.annotations.paths import trusted
 from evensight.data.places import Stamp
 from evensight.errors import UserError
@@ -159,7 +159,9 @@ def test_files_that_are_none_are_not_waited_for(tmp_path, read):
 def test_labels_are_mapped_by_name_and_the_table_is_logged(caplog):
     caplog.set_level(logging.INFO)
     composed, apart = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
-    mapping = map_classes({"cat": 3, apart: 2, "dgo": 1, "Cat": 4}, ("cat", composed, "dog"), "f.json")
+    found, classes = {"cat": 3, apart: 2, "dgo": 1, "Cat": 4}, ("cat", composed, "dog")
+    mapping = map_classes(found, classes, "f.json")
+    log_mapping(found, mapping, classes, "f.json")
     assert mapping == {"cat": "cat", apart: composed}
     assert "'cat' -> 'cat' (3)" in caplog.text and "'dgo' -> not used (perhaps 'dog') (1)" in caplog.text
     assert map_classes({"a": 1}, None, "f") == {"a": "a"}

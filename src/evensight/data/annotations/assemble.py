@@ -17,7 +17,7 @@ from evensight.data.annotations.account import without_row
 from evensight.data.annotations.boxes import Box, area, clipped, frame_of, hull, upright_box
 from evensight.data.annotations.cut import IMAGE_MASKS, OBJECT_MASKS, OBJECTS, Cut, cut_out, drawn, key_of, write_masks
 from evensight.data.annotations.headers import Header, headers
-from evensight.data.annotations.names import map_classes
+from evensight.data.annotations.names import log_mapping, map_classes
 from evensight.data.annotations.objects import AnnotatedImage, AnnotatedObject, ObjectReader
 from evensight.data.annotations.paths import trusted
 from evensight.data.annotations.values import MOST_ATTRIBUTES, RESERVED
@@ -72,7 +72,9 @@ def assemble(
     sizes = headers(root, measured, folder, progress) if measured else {}
     placed, more = _placed(images, sizes, reader.box_frame, reader.max_pixels)
     work = _Work(reader, root, folder, mapping, stamps, progress, where, findings + more)
-    return work.cut(placed) if reader.objects == "cut" else work.whole(placed)
+    reading = work.cut(placed) if reader.objects == "cut" else work.whole(placed)
+    log_mapping(counts, mapping, classes, where)
+    return reading
 
 
 def _labels(image: AnnotatedImage) -> list[str]:
@@ -269,8 +271,6 @@ class _Work:
         self.votes += [{"path": row["path"], "annotator": who, "label": label, **box} for who, label in votes]
 
     def _reading(self, rows: list[_Row], root: Path, masks: str, broken: Mapping[str, str]) -> Reading:
-        if not rows and self.findings:
-            raise UserError(f"{self.where}: no row can be used: {'; '.join(map(str, self.findings))}.")
         if not rows:
             what = "object can be cut out" if self.reader.objects == "cut" else "image can be used"
             raise UserError(f"{self.where}: no {what}: {'; '.join(map(str, self.findings)) or 'it names none'}.")

@@ -15,7 +15,7 @@ _MOST_LINES = 100
 
 
 def map_classes(found: Mapping[str, int], classes: tuple[str, ...] | None, where: str) -> dict[str, str]:
-    """Maps the labels of an annotation file to the objective's classes by name, and logs the table.
+    """Maps the labels of an annotation file to the objective's classes by name.
 
     Names are compared in Unicode's composed form (NFC), else exactly; rows of other labels are set aside and reported
     by `checks.usable_rows`, as are names that differ only in case or spaces.
@@ -33,12 +33,19 @@ def map_classes(found: Mapping[str, int], classes: tuple[str, ...] | None, where
     """
     composed = {label: unicodedata.normalize("NFC", label) for label in found}
     mapping = {label: name for label, name in composed.items() if classes is None or name in classes}
-    logger.info("%s: labels by name\n%s", where, _table(found, mapping, classes))
     if found and not mapping:
         labels = ", ".join(shown(label) for label in sorted(found)[:10]) + (", ..." if len(found) > 10 else "")
         wanted = ", ".join(classes or ())
         raise UserError(f"{where}: none of its labels is a class of the objective ({wanted}); found: {labels}.")
     return mapping
+
+
+def log_mapping(
+    found: Mapping[str, int], mapping: Mapping[str, str], classes: Collection[str] | None, where: str
+) -> None:
+    """Logs what `map_classes` made of the labels, one a line. For when the file has been read and nothing is wrong."""
+    if found:
+        logger.info("%s: labels by name\n%s", where, _table(found, mapping, classes))
 
 
 def _table(found: Mapping[str, int], mapping: Mapping[str, str], classes: Collection[str] | None) -> str:

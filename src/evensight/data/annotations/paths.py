@@ -15,6 +15,12 @@ from evensight.data.places import Places, Stamp
 from evensight.errors import UserError, shown
 
 _DRIVE = re.compile(r"[A-Za-z]:")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def joined(folder: str, name: str) -> str:
+    """Joins a folder and a name in it. What is absolute, or a URL, stays what it is, and is refused as that."""
+    return name if _URL.match(name) else posixpath.join(folder, name)
 
 
 def trusted(names: Iterable[str], root: Path, where: str) -> tuple[dict[str, Stamp], list[Finding]]:

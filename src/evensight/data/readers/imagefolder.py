@@ -14,8 +14,8 @@ from pathlib import Path
 import polars as pl
 from omegaconf import MISSING
 
-from evensight.data.annotations.names import map_classes
-from evensight.data.annotations.paths import trusted
+from evensight.data.annotations.names import log_mapping, map_classes
+from evensight.data.annotations.paths import joined, trusted
 from evensight.data.findings import found
 from evensight.data.places import Places
 from evensight.data.readers.folder import FolderReader
@@ -49,7 +49,7 @@ class ImageFolderReader(Reader):
         tables = [path for path in listing.others if posixpath.basename(path) in METADATA]
         if not tables:
             reading = FolderReader(name=self.name, root=self.root).read(folder, classes, progress)
-            map_classes(Counter(reading.rows["label"].to_list()), classes, str(root))
+            self._map(reading.rows["label"].to_list(), classes, str(root))
             return reading
         _one_a_folder(tables, root)
         parts = []
@@ -65,8 +65,12 @@ class ImageFolderReader(Reader):
         others = [path for path in listing.others if path not in tables]
         findings += replace(listing, others=others).findings()
         rows = rows.filter(pl.col("path").is_in(list(stamps)) | pl.col("path").is_null())
-        map_classes(Counter(rows["label"].drop_nulls().to_list()), classes, str(root))
+        self._map(rows["label"].drop_nulls().to_list(), classes, str(root))
         return Reading(rows=rows, root=root, findings=findings)
+
+    def _map(self, labels: Sequence[str], classes: tuple[str, ...] | None, where: str) -> None:
+        counts = Counter(labels)
+        log_mapping(counts, map_classes(counts, classes, where), classes, where)
 
     def _table(self, root: Path, path: str) -> pl.DataFrame:
         """Returns the rows of one metadata file, paths relative to the root."""
@@ -76,8 +80,8 @@ class ImageFolderReader(Reader):
         rows = rows.rename(self._renamed(rows.columns, where))
         for name in ("path", "mask"):
             if name in rows.columns:
-                joined = [posixpath.join(base, value) if value else None for value in rows[name].to_list()]
-                rows = rows.with_columns(pl.Series(name, joined, pl.String))
+                paths = [joined(base, value) if value else None for value in rows[name].to_list()]
+                rows = rows.with_columns(pl.Series(name, paths, pl.String))
         if self.label_column is None:
             folders = [posixpath.basename(posixpath.dirname(value or "")) or None for value in rows["path"].to_list()]
             rows = rows.with_columns(pl.Series("label", folders, pl.String))

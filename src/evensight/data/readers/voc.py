@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from evensight.data.annotations.assemble import assemble
 from evensight.data.annotations.bounded import read_bytes, read_xml
 from evensight.data.annotations.objects import AnnotatedImage, AnnotatedObject, ObjectReader
+from evensight.data.annotations.paths import joined
 from evensight.data.annotations.stored_masks import indexed_mask
 from evensight.data.annotations.voc_xml import VocImage, parse
 from evensight.data.findings import Finding, found
@@ -117,7 +118,8 @@ class _Pictures:
             stated: The ``filename`` in it; the first challenges left out its ending, and some tools all of it.
         """
         name = stated or _stem(annotation)
-        wanted = [posixpath.join(self._folder, posixpath.dirname(annotation), name), posixpath.join(self._folder, name)]
+        mirrored = posixpath.join(self._folder, posixpath.dirname(annotation))
+        wanted = [joined(mirrored, name), joined(self._folder, name)]
         for path in map(posixpath.normpath, wanted):
             if path in self._paths:
                 return path
