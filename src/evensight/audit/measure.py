@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import polars as pl
 import torch
@@ -23,7 +24,7 @@ from evensight.runtime.preprocess import Preprocess
 
 # Cues are described at this side, whatever the network's: what a cue says hardly depends on it, and describing is dear.
 SIZE = 64
-VERSION = 1  # of what is measured; raised with any figure, so that kept scores are not taken for new ones
+VERSION = 2  # of what is measured; raised with any figure, so that kept scores are not taken for new ones
 
 Pixels = NDArray[np.uint8]  # [H, W, 3], or [H, W, 4] with the mask last
 
@@ -97,7 +98,7 @@ def measured_batch(
     image = torch.from_numpy(squares[..., :3]).permute(0, 3, 1, 2).contiguous()
     measured = np.array([seen is not None for seen in batch], np.bool_)
     with torch.inference_mode():
-        told = {f"cue:{cue.name}": cue.describe(image, extra).numpy() * measured[:, None] for cue in cues}
+        told = {f"cue:{cue.name}": _described(cue, image, extra) * measured[:, None] for cue in cues}
     return {
         "properties": properties,
         "hashes": np.stack(hashes) if hashes else np.zeros((0, len(blank_hash)), np.uint64),
@@ -161,6 +162,26 @@ def joined(parts: Sequence[Mapping[str, Any]], cues: Sequence[Cue]) -> Scores:
     )
 
 
+def _described(cue: Cue, image: Tensor, extra: Mapping[str, Tensor], part: int = 64) -> NDArray[np.float32]:
+    """Describes 64 images at once: their planes stay in the processor's cache, which halves the time of 256."""
+    parts = [
+        cue.describe(image[start : start + part], {name: x[start : start + part] for name, x in extra.items()})
+        for start in range(0, max(len(image), 1), part)
+    ]
+    return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def _square(pixels: Pixels, preprocess: Preprocess) -> Pixels:
+    """The centre square; a larger one by area averages, which take a third of the time of the network's resize."""
+    height, width = pixels.shape[:2]
+    side = preprocess.side(height, width)
+    if side <= preprocess.size:
+        return to_square(pixels, preprocess)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = pixels[top : top + side, left : left + side]
+    return np.asarray(cv2.resize(square, (preprocess.size, preprocess.size), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def squared(batch: Sequence[Seen | None], size: int) -> tuple[Pixels, NDArray[np.float32], NDArray[np.int64]]:
     """Returns centre squares `[B, S, S, 4]` (mask last, 0 where unknown), boxes in them, and sizes of the originals."""
     preprocess = Preprocess(size, 1.0)
@@ -170,7 +191,7 @@ def squared(batch: Sequence[Seen | None], size: int) -> tuple[Pixels, NDArray[np
         if seen is None:
             continue
         height, width = seen.pixels.shape[:2]
-        squares[i, ..., : seen.pixels.shape[2]] = to_square(seen.pixels, preprocess)
+        squares[i, ..., : seen.pixels.shape[2]] = _square(seen.pixels, preprocess)
         sizes[i] = height, width
         if seen.box is not None:
             side = preprocess.side(height, width)
