@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from evensight.cues.base import Cue
-from evensight.cues.pixels import at_luma, bands, histogram, level_of, moments, per_image, quantile, standing_out
+from evensight.cues.pixels import (
+    at_luma,
+    bands,
+    histogram,
+    level_of,
+    moments,
+    per_image,
+    quantile,
+    standing_out,
+    weighed,
+)
 
 # TorchScript reads no module constants, so these are the defaults of arguments.
 # Contrast changes by at most this factor either way: more shows the noise of a flat image, less hides what is on it.
@@ -23,15 +33,16 @@ def parted(image: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the histograms of luma of the ground and of what stands out from it, whole float64 `[B, 256]` each."""
     level = level_of(image)
     _, ground, region = standing_out(level)
-    return histogram(level, ground), histogram(level, region)
+    index = level.long().flatten(1)
+    return weighed(index, ground.flatten(1), 256), weighed(index, region.flatten(1), 256)
 
 
 def moved(image: Tensor, donor: Tensor, most_gain: float = MOST_GAIN) -> Tensor:
     """Gives each image the mean and the spread of its donor's luma, by one straight line; hue is kept."""
     level = level_of(image)
-    mean, spread = moments(histogram(level, torch.ones_like(level)))
+    mean, spread = moments(histogram(level))
     donor_level = level_of(donor)
-    donor_mean, donor_spread = moments(histogram(donor_level, torch.ones_like(donor_level)))
+    donor_mean, donor_spread = moments(histogram(donor_level))
     gain = (donor_spread / spread.clamp(min=1.0)).clamp(min=1.0 / most_gain, max=most_gain)
     return _line(image, level, mean, gain, donor_mean)
 
@@ -42,9 +53,9 @@ def matched(image: Tensor, donor: Tensor) -> Tensor:
     A level goes to the first level of the donor below which, or at which, as large a share of pixels lies.
     """
     level = level_of(image)
-    own = histogram(level, torch.ones_like(level)).cumsum(dim=1)
+    own = histogram(level).cumsum(dim=1)
     donor_level = level_of(donor)
-    others = histogram(donor_level, torch.ones_like(donor_level)).cumsum(dim=1)
+    others = histogram(donor_level).cumsum(dim=1)
     # Shares as whole numbers: counts times the other image's pixels.
     own, others = own * others[:, -1:], others * own[:, -1:]
     curve = torch.searchsorted(others, own).clamp(max=255).float()
@@ -74,7 +85,7 @@ def stretched(
 def _ground_and_region(image: Tensor) -> tuple[Tensor, Tensor]:
     level = level_of(image)
     ground, _, weight = standing_out(level)
-    counts = histogram(level, weight)
+    counts = weighed(level.long().flatten(1), weight.flatten(1), 256)
     region = torch.where(counts.sum(dim=1) > 0.0, quantile(counts, 0.5), ground)
     return ground, region
 
@@ -143,7 +154,7 @@ class Brightness(Cue):
         """
         level = level_of(image)
         _, _, weight = standing_out(level)
-        counts, region = histogram(level, torch.ones_like(level)), histogram(level, weight)
+        counts, region = histogram(level), weighed(level.long().flatten(1), weight.flatten(1), 256)
         height, width = image.size(2), image.size(3)
         rows = torch.arange(height, dtype=torch.float64, device=image.device).flip(0)
         wanted = (counts.sum(dim=1, keepdim=True) * (rows + 0.5) / height).contiguous()

@@ -26,7 +26,7 @@ def log2(x: Tensor) -> Tensor:
 
 
 def near_common(aspect: Tensor) -> list[Tensor]:
-    """Returns how near log2 aspects are to 9:16, 2:3, 3:4, 1:1, 4:3, 3:2 and 16:9: 1, and 0 from 2 % off; `[B]` each."""
+    """Returns how near log2 aspects are to 9:16, 2:3, 3:4, 1:1, 4:3, 3:2, 16:9: 1, and 0 from 2 % off; `[B]` each."""
     logarithms = [-0.8300750, -0.5849625, -0.4150375, 0.0, 0.4150375, 0.5849625, 0.8300750]
     return [(1.0 - (aspect - common).abs() / 0.03).clamp(min=0.0) for common in logarithms]
 

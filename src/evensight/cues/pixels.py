@@ -25,18 +25,30 @@ def per_image(values: Tensor) -> Tensor:
     return values.float()[:, None, None]
 
 
-def histogram(level: Tensor, weight: Tensor) -> Tensor:
-    """Adds up weights by grey level.
+def sum_of(plane: Tensor) -> Tensor:
+    """Returns the sum of each plane of whole numbers `[B, H, W]`, float64 `[B]`; exact while a row's is below 2^24."""
+    return plane.sum(dim=2).sum(dim=1, dtype=torch.float64)
+
+
+def weighed(index: Tensor, weight: Tensor, num: int) -> Tensor:
+    """Adds up weights by place: a histogram.
 
     Args:
-        level: Whole numbers 0 to 255, `[B, H, W]`.
-        weight: Whole numbers, `[B, H, W]`.
+        index: int64 0 to `num` - 1, `[B, N]`.
+        weight: float32 `[B, N]`, whole numbers that add up to less than 2^24.
+        num: Of places.
 
     Returns:
-        float64 `[B, 256]`.
+        float64 `[B, num]`.
     """
-    sums = torch.zeros([level.size(0), 256], dtype=torch.float64, device=level.device)
-    return sums.scatter_add(1, level.long().flatten(1), weight.double().flatten(1))
+    sums = torch.zeros([index.size(0), num], device=index.device)
+    return sums.scatter_add(1, index, weight).double()
+
+
+def histogram(level: Tensor) -> Tensor:
+    """Counts the pixels of each grey level 0 to 255 in `[B, H, W]`, float64 `[B, 256]`."""
+    index = level.long().flatten(1)
+    return weighed(index, torch.ones([1, 1], device=level.device).expand(index.size()), 256)
 
 
 def quantile(counts: Tensor, share: float) -> Tensor:
@@ -87,8 +99,16 @@ def halved(plane: Tensor) -> Tensor:
 
 
 def at_luma(image: Tensor, level: Tensor) -> Tensor:
-    """Gives each pixel a new luma, in grey levels 0 to 255 `[B, H, W]`, and keeps its chroma as far as it fits."""
-    return fitted(image.float() - level_of(image).unsqueeze(1), level)
+    """Gives each pixel a new luma and keeps its chroma as far as it fits; the own `level_of` changes nothing.
+
+    Args:
+        image: uint8 `[B, 3, H, W]`.
+        level: In grey levels 0 to 255, float32 `[B, H, W]`; taken for as far above the new luma as `level_of` is
+            above the pixel's own, which is not whole.
+    """
+    luma, _, _ = yiq(image)
+    luma = luma.mul_(0.001)
+    return fitted(image.float() - luma.unsqueeze(1), (level - luma.round()).add_(luma).clamp_(0.0, 255.0))
 
 
 def fitted(chroma: Tensor, level: Tensor) -> Tensor:
@@ -122,7 +142,7 @@ def standing_out(level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         The ground's luma, whole float64 `[B]`; and for each pixel, `[B, H, W]` float32, whether it is ground (0 or 1)
         and how far it stands out (whole, 0 to 20).
     """
-    ground = quantile(histogram(level, torch.ones_like(level)), 0.5)
+    ground = quantile(histogram(level), 0.5)
     around = low_pass(level).mul_(0.0625).round_()
     slope = torch.zeros_like(level)
     slope[:, 1:-1] += (around[:, 2:] - around[:, :-2]).abs_()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evensight.cues.colour import hue_bin, yiq
-from evensight.cues.pixels import bands, fitted, histogram, level_of, moments, per_image
+from evensight.cues.pixels import bands, fitted, level_of, moments, per_image, sum_of, weighed
 
 # TorchScript reads no module constants, so these are the defaults of arguments.
 # Of 255: a pixel covered less than this by the object is background. A resized or compressed mask has a faint rim.
@@ -66,7 +66,8 @@ def restyled(image: Tensor, chosen: Tensor, donor: Tensor, donor_chosen: Tensor,
     mean, level, spread = _tone(image, chosen)
     donor_mean, donor_level, donor_spread = _tone(donor, donor_chosen)
     gain = (donor_spread / spread.clamp(min=1.0)).clamp(min=1.0 / most_gain, max=most_gain)
-    own = level_of(image)
+    own, _, _ = yiq(image)
+    own = own.mul_(0.001)
     # The gain is luma's alone: on chroma it would paint a pale image in colours that the donor has not.
     line = (own - per_image(level)).mul_(per_image(gain)).add_(per_image(donor_level)).clamp_(0.0, 255.0)
     shift = (donor_mean - mean) - (donor_level - level).unsqueeze(1)
@@ -79,7 +80,7 @@ def _tone(image: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the mean RGB `[B, 3]`, and mean and spread of luma `[B]`, of the chosen pixels, float64."""
     count = chosen.sum(dim=[1, 2]).double().clamp(min=1.0)
     mean = (image * chosen.unsqueeze(1)).sum(dim=[2, 3]).double() / count.unsqueeze(1)
-    level, spread = moments(histogram(level_of(image), chosen))
+    level, spread = moments(weighed(level_of(image).long().flatten(1), chosen.float().flatten(1), 256))
     return mean, level, spread
 
 
@@ -146,16 +147,16 @@ def ground_statistics(image: Tensor, chosen: Tensor) -> Tensor:
     luma, i, q = yiq(image)
     weight = chosen.float()
     luma, i, q = luma.mul_(0.001).round_(), i.mul_(0.001).round_().mul_(weight), q.mul_(0.001).round_().mul_(weight)
-    count = weight.sum(dim=[1, 2], dtype=torch.float64).clamp(min=1.0)
-    counts = histogram(luma, weight)
+    quarters, sums = _quarters([weight, luma * weight, i, q])
+    count = sums[0].clamp(min=1.0)
+    counts = weighed(luma.long().flatten(1), weight.flatten(1), 256)
     mean, spread = moments(counts)
     squared = (i * i).addcmul_(q, q)
-    total = squared.sum(dim=[1, 2], dtype=torch.float64)
-    chroma = squared.sqrt().round_().sum(dim=[1, 2], dtype=torch.float64)
-    rows = [mean / 255.0, spread / 64.0, _sum(i) / count / 64.0, _sum(q) / count / 64.0]
-    rows += [chroma / count / 96.0, (total / count).sqrt() / 96.0]
+    total = sum_of(squared)
+    rows = [mean / 255.0, spread / 64.0, sums[2] / count / 64.0, sums[3] / count / 64.0]
+    rows += [sum_of(squared.sqrt().round_()) / count / 96.0, (total / count).sqrt() / 96.0]
     rows += _differences(luma, weight)
-    rows += _quarters([luma.mul(weight), i, q], weight, [mean, _sum(i) / count, _sum(q) / count])
+    rows += quarters
     hues = torch.zeros([image.size(0), 16], dtype=torch.float64, device=image.device)
     hues = hues.scatter_add(1, hue_bin(i, q).long().flatten(1), squared.double().flatten(1))
     # Below a mean square of 16 (a chroma of 4 grey levels) hues are those of rounding and noise.
@@ -163,38 +164,44 @@ def ground_statistics(image: Tensor, chosen: Tensor) -> Tensor:
     return torch.cat([bands(counts, 8), hues, torch.stack(rows, dim=1)], dim=1)
 
 
-def _sum(plane: Tensor) -> Tensor:
-    return plane.sum(dim=[1, 2], dtype=torch.float64)
+def _quarters(planes: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Returns the mean of luma, I and Q in each quarter of the frame, and the sums of all planes over the frame.
+
+    A quarter of which nothing is chosen has the whole frame's mean.
+
+    Args:
+        planes: Weight (0 or 1), and luma, I and Q times it, `[B, H, W]` each.
+    """
+    height, width = planes[0].size(1) // 2, planes[0].size(2) // 2
+    parts: list[list[Tensor]] = []
+    sums: list[Tensor] = []
+    for plane in planes:
+        left, right = plane[:, :, :width].sum(dim=2).double(), plane[:, :, width:].sum(dim=2).double()
+        four = [left[:, :height].sum(dim=1), right[:, :height].sum(dim=1)]
+        four += [left[:, height:].sum(dim=1), right[:, height:].sum(dim=1)]
+        parts.append(four)
+        sums.append(four[0] + four[1] + four[2] + four[3])
+    rows: list[Tensor] = []
+    for quarter in range(4):
+        some = parts[0][quarter] > 0.0
+        count = torch.where(some, parts[0][quarter], sums[0]).clamp(min=1.0)
+        for k in range(1, 4):
+            mean = torch.where(some, parts[k][quarter], sums[k]) / count
+            rows.append(mean / (255.0 if k == 1 else 64.0))
+    return rows, sums
 
 
-def _quarters(planes: list[Tensor], weight: Tensor, means: list[Tensor]) -> list[Tensor]:
-    """Returns the mean of luma, I and Q in each quarter of the frame, that of all where none of a quarter is chosen."""
-    height, width = weight.size(1) // 2, weight.size(2) // 2
-    rows = []
-    for down in [0, 1]:
-        for across in [0, 1]:
-            top, left = down * height, across * width
-            count = _sum(weight[:, top : top + height, left : left + width])
-            for k in range(3):
-                total = _sum(planes[k][:, top : top + height, left : left + width])
-                figure = torch.where(count > 0.0, total / count.clamp(min=1.0), means[k])
-                rows.append(figure / (255.0 if k == 0 else 64.0))
-    return rows
-
-
-def _differences(level: Tensor, chosen: Tensor) -> list[Tensor]:
+def _differences(level: Tensor, weight: Tensor) -> list[Tensor]:
     """Returns the mean difference of luma at 1, 2 and 4 pixels, across and down, of 32 grey levels; float64 `[B]` each.
 
     Only between two chosen pixels.
     """
-    rows = []
+    rows: list[Tensor] = []
     for step in [1, 2, 4]:
-        across = (level[:, :, step:] - level[:, :, :-step]).abs_()
-        both_across = chosen[:, :, step:] * chosen[:, :, :-step]
-        down = (level[:, step:] - level[:, :-step]).abs_()
-        both_down = chosen[:, step:] * chosen[:, :-step]
-        total = (across * both_across).sum(dim=[1, 2], dtype=torch.float64)
-        total += (down * both_down).sum(dim=[1, 2], dtype=torch.float64)
-        pairs = both_across.sum(dim=[1, 2], dtype=torch.float64) + both_down.sum(dim=[1, 2], dtype=torch.float64)
-        rows.append(total / pairs.clamp(min=1.0) / 32.0)
+        both_across = weight[:, :, step:] * weight[:, :, :-step]
+        both_down = weight[:, step:] * weight[:, :-step]
+        pairs = sum_of(both_across) + sum_of(both_down)
+        across = (level[:, :, step:] - level[:, :, :-step]).abs_().mul_(both_across)
+        down = (level[:, step:] - level[:, :-step]).abs_().mul_(both_down)
+        rows.append((sum_of(across) + sum_of(down)) / pairs.clamp(min=1.0) / 32.0)
     return rows

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evensight.cues.base import Cue
-from evensight.cues.pixels import halved, histogram, level_of, low_pass, per_image, quantile
+from evensight.cues.pixels import halved, histogram, level_of, low_pass, per_image, quantile, sum_of, weighed
 
 # TorchScript reads no module constants, so these are the defaults of arguments.
 NUM_CELLS = 3  # a side
@@ -39,13 +39,13 @@ def edges_by_cell(image: Tensor, num_cells: int = NUM_CELLS) -> Tensor:
     planes = [right.abs(), down.abs(), (right + down).abs_(), (right - down).abs_()]
     scales = [1.0, 1.0, slanted, slanted]
     columns: list[Tensor] = []
-    for row in range(num_cells):
-        top, bottom = height * row // num_cells, height * (row + 1) // num_cells
-        for column in range(num_cells):
-            left, last = width * column // num_cells, width * (column + 1) // num_cells
-            for k in range(4):
-                cell = planes[k][:, top:bottom, left:last]
-                columns.append(cell.sum(dim=[1, 2], dtype=torch.float64) * scales[k])
+    for column in range(num_cells):
+        left, last = width * column // num_cells, width * (column + 1) // num_cells
+        for k in range(4):
+            rows = planes[k][:, :, left:last].sum(dim=2)
+            for row in range(num_cells):
+                top, bottom = height * row // num_cells, height * (row + 1) // num_cells
+                columns.append(rows[:, top:bottom].sum(dim=1, dtype=torch.float64) * scales[k])
     edges = torch.stack(columns, dim=1)
     # Column by column: the order of this sum is then the same in any batch.
     total = columns[0].clone()
@@ -61,7 +61,7 @@ def silhouette(image: Tensor) -> Tensor:
     looked at in halves of that, and halves again.
     """
     level = level_of(image)
-    ground = quantile(histogram(level, torch.ones_like(level)), 0.5)
+    ground = quantile(histogram(level), 0.5)
     plane = low_pass(level).mul_(0.0625).round_()
     while plane.size(1) >= 64:
         plane = halved(plane).mul_(0.25).round_()
@@ -80,21 +80,20 @@ def outline_figures(weight: Tensor, num_rings: int = NUM_RINGS, num_turns: int =
         num_turns: 8.
     """
     height, width = weight.size(1), weight.size(2)
-    total = weight.sum(dim=[1, 2], dtype=torch.float64)
+    total = sum_of(weight)
     whole = total.clamp(min=1.0)
     across = torch.arange(width, dtype=torch.float64, device=weight.device)
     down = torch.arange(height, dtype=torch.float64, device=weight.device)
     # Sums of whole numbers, as everywhere: exact in any order.
-    x = (weight.sum(dim=1, dtype=torch.float64) * across).sum(dim=1) / whole
-    y = (weight.sum(dim=2, dtype=torch.float64) * down).sum(dim=1) / whole
+    x = (weight.sum(dim=1).double() * across).sum(dim=1) / whole
+    y = (weight.sum(dim=2).double() * down).sum(dim=1) / whole
     dx = (across - x.unsqueeze(1)).float().unsqueeze(1).expand_as(weight)
     dy = (down - y.unsqueeze(1)).float().unsqueeze(2).expand_as(weight)
     distance = (dx * dx + dy * dy).sqrt_()
     radius = per_image((total / (20.0 * 3.141592653589793)).clamp(min=0.25).sqrt())
     relative = distance / radius
     ring = (relative * 5.0).clamp(max=num_rings - 1.0).long()
-    rings = torch.zeros([weight.size(0), num_rings], dtype=torch.float64, device=weight.device)
-    rings = rings.scatter_add(1, ring.flatten(1), weight.double().flatten(1)) / whole.unsqueeze(1)
+    rings = weighed(ring.flatten(1), weight.flatten(1), num_rings) / whole.unsqueeze(1)
     return torch.cat([rings, _repeats(weight, dx, dy, distance, relative, num_turns), _share(total, height * width)], 1)
 
 
@@ -102,16 +101,16 @@ def _repeats(weight: Tensor, dx: Tensor, dy: Tensor, distance: Tensor, relative:
     """Returns the absolute circular harmonics 1 to `num_turns`, weighted by distance up to 2 radii, float64."""
     least = distance.clamp(min=1e-3)
     cosine, sine = dx / least, dy / least
-    reach = weight * relative.clamp(max=2.0)
-    total = weight.sum(dim=[1, 2], dtype=torch.float64).clamp(min=1.0)
+    reach = weight * relative.clamp(max=2.0) * 64.0
+    total = sum_of(weight).clamp(min=1.0)
     real, imaginary = cosine, sine
     columns: list[Tensor] = []
     for turn in range(num_turns):
         if turn > 0:
             real, imaginary = real * cosine - imaginary * sine, real * sine + imaginary * cosine
         # Rounded to whole 64ths before they are added up.
-        a = (reach * real * 64.0).round().sum(dim=[1, 2], dtype=torch.float64) / total
-        b = (reach * imaginary * 64.0).round().sum(dim=[1, 2], dtype=torch.float64) / total
+        a = sum_of((reach * real).round_()) / total
+        b = sum_of((reach * imaginary).round_()) / total
         columns.append((a * a + b * b).sqrt() / 32.0)
     return torch.stack(columns, dim=1)
 
