@@ -121,8 +121,8 @@ def _finding(data: AuditData, link: Linked, level: float) -> AuditFinding | None
         code="association",
         severity=severity,
         danger=min(1.0, least + 0.4 * found.v),
-        title=f"{_named(column)} goes with the class: V {found.v:.2f} ({found.low:.2f} to {found.high:.2f}, "
-        f"{found.n:,} training images); {column.levels[at]} is {share:.0%} of {data.classes[k]} and {expected:.0%} of "
+        title=f"Class and {_named(column)} go together: V {found.v:.2f} ({found.low:.2f} to {found.high:.2f}, "
+        f"{found.n:,} training images); {_level(column, at)} is {share:.0%} of {data.classes[k]} and {expected:.0%} of "
         "all.",
         evidence={**_figures(link), "class": data.classes[k], "level": column.levels[at]},
         rows=rows[:200].tolist(),
@@ -135,7 +135,13 @@ def _finding(data: AuditData, link: Linked, level: float) -> AuditFinding | None
 
 def _named(column: Column) -> str:
     words = column.name.replace("_", " ")
-    return {"attribute": words, "property": f"the images' {words}", "origin": f"the column {column.name}"}[column.kind]
+    return {"attribute": words, "property": f"the {words} of images", "origin": f"the column {column.name}"}[
+        column.kind
+    ]
+
+
+def _level(column: Column, at: int) -> str:
+    return column.levels[at] if column.kind == "attribute" else f"{column.name.replace('_', ' ')} {column.levels[at]}"
 
 
 def _action(data: AuditData, link: Linked, severity: Severity) -> str:

@@ -104,16 +104,20 @@ def plan_blocks(plan: EvidencePlan) -> list[Block]:
 
 
 def _cells_table(cells: Sequence[CellNeed], accuracy: float) -> Table:
-    ranked = sorted(cells, key=lambda need: (not need.hopeless, -need.missing))
+    lacking = sorted((need for need in cells if need.missing or need.needs is None), key=lambda need: -need.missing)
+    named = {need.requirement for need in lacking}
+    labels = [label for label in dict.fromkeys(need.requirement for need in cells) if label not in named]
+    enough = [min((need for need in cells if need.requirement == label), key=lambda need: need.has) for label in labels]
+    ranked = [*sorted(lacking, key=lambda need: not need.hopeless)[:MOST_LISTED], *enough]
     rows: list[list[str | int | float | None]] = [
         [need.requirement, need.cell, need.has, need.needs, need.missing if need.needs is not None else None]
-        for need in ranked[:MOST_LISTED]
+        for need in ranked
     ]
-    short = sum(need.missing > 0 for need in cells)
-    more = f" The {MOST_LISTED} that lack most are shown." if len(cells) > MOST_LISTED else ""
+    more = f" The {MOST_LISTED} that lack most are shown." if len(lacking) > MOST_LISTED else ""
     note = (
         f"needs: images with which all cells of the requirement pass together four times in five, at accuracy "
-        f"{accuracy:.3f}; a dash: no number would do. {short:,} of {len(cells):,} lack images.{more}"
+        f"{accuracy:.3f}; a dash: no number would do. {len(lacking):,} of {len(cells):,} cells lack images.{more} Of a "
+        "requirement that lacks none, its smallest cell."
     )
     return Table("Evidence plan", ["requirement", "cell", "has", "needs", "missing"], rows, note)
 

@@ -81,7 +81,7 @@ def cramers_v_interval(table: ArrayLike, a: float) -> tuple[float, float]:
     The square of V is bounded as a rate with its standard error would be (Clopper and Pearson at an effective number of
     images); the error is that of the delta method (Bishop, Fienberg and Holland 1975) plus what phi^2 varies by under
     independence. The lower bound is 0 where a normal one would be. The upper one is at least the uncorrected V, since
-    the correction is too large for a nearly perfect association, and where the lower is 0 at least that of a noncentral
+    the correction is too large for a nearly perfect association, and where the lower is 0 it is that of a noncentral
     chi-squared. By simulation (2 x 2 to 8 x 8, V 0 to 1, n from 100) a side stated at 5 % errs at most 8 %; of tables
     with few images a field the upper one errs more (20 x 6 at V .9: 14 % with 1,000 images, 27 % with 100).
 
@@ -100,10 +100,11 @@ def cramers_v_interval(table: ArrayLike, a: float) -> tuple[float, float]:
     effective = min(v2 * (1 - v2) / error**2, n) if 0 < v2 < 1 else n
     x = effective * v2
     low2 = float(special.betaincinv(x, effective - x + 1, a)) if v2 > z * error else 0.0
-    high2 = 1.0 if v2 >= 1 else float(special.betaincinv(x + 1, effective - x, 1 - a)) if v2 > 0 else z * error
-    if low2 == 0:
+    if low2 == 0:  # a sum of squares near nothing; a rare level would make the delta method's error absurd
         noncentrality = float(special.chndtrinc(n * phi2, degrees, a))
-        high2 = max(high2, (noncentrality if np.isfinite(noncentrality) else 0.0) / n / scale)
+        high2 = (noncentrality if np.isfinite(noncentrality) else 0.0) / n / scale
+    else:
+        high2 = float(special.betaincinv(x + 1, effective - x, 1 - a)) if v2 < 1 else 1.0
     raw = phi2 / (min(counts.shape) - 1)
     return float(np.sqrt(low2)), float(np.sqrt(min(1.0, max(high2, raw))))
 
