@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_annotations import ANNOTATIONS, NUM_IMAGES
+from bad_annotations import ANNOTATIONS as XML_ANNOTATIONS
+from bad_annotations import NUM_IMAGES
+from bad_json_annotations import JSON_ANNOTATIONS
 from PIL import Image
 
 from evensight import main
@@ -19,6 +21,7 @@ from opened_files import outside, watched
 
 pytestmark = pytest.mark.timeout(60)
 HERE = Path(__file__).parent
+ANNOTATIONS = {**XML_ANNOTATIONS, **JSON_ANNOTATIONS}
 CONFIGS = HERE.parent.parent / "configs"
 
 
