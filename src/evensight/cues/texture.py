@@ -48,12 +48,12 @@ def patterns(plane: Tensor, weight: Tensor) -> Tensor:
     ring: list[Tensor] = []
     for k in range(8):
         neighbour = plane[:, below[k] : below[k] + height, right[k] : right[k] + width]
-        ring.append((neighbour >= middle).view(torch.uint8))
+        ring.append((neighbour >= middle).to(torch.uint8))
     brighter, changes = ring[0].clone(), ring[7] ^ ring[0]
     for k in range(1, 8):
         brighter += ring[k]
         changes += ring[k - 1] ^ ring[k]
-    even = (changes <= 2).view(torch.uint8)
+    even = (changes <= 2).to(torch.uint8)
     pattern = brighter * even + (1 - even) * 9
     counts = weighed(pattern.long().flatten(1), weight.float().flatten(1), 10)
     return counts / counts.sum(dim=1, keepdim=True).clamp(min=1.0)
@@ -146,7 +146,7 @@ def _box(plane: Tensor, radius: int) -> Tensor:
 
 
 def _blurred(plane: Tensor) -> Tensor:
-    """Returns the low-pass of `[B, H, W]`, edges repeated: 1-2-1 means of pixels 1, 2, 4 apart (at 64 pixels), in turn."""
+    """Returns the low-pass of `[B, H, W]`, edges repeated: 1-2-1 means of pixels 1, 2 and, from 56 on, 4 apart."""
     step = 1
     while step <= max(1, plane.size(1) // 14):
         place = torch.arange(plane.size(1), device=plane.device)
@@ -186,9 +186,10 @@ def scattered(plane: Tensor, shift: Tensor) -> Tensor:
 class Texture(Cue):
     """Fine detail of luma: its patterns at two scales and its strength at three.
 
-    `detail` puts the donor's texture, in scattered tiles, on the image's own luma smoothed between outlines; `high_pass`
-    puts it on a plain low-pass, and so leaves less of the own texture and less of weak outlines. Hue and coarse luma
-    stay. `randomize` is `detail` with the tiles cut by `noise`. There is no `remove`: smoothness is a texture too.
+    `detail` puts the donor's texture, in scattered tiles, on the image's own luma smoothed between outlines;
+    `high_pass` puts it on a plain low-pass, and so leaves less of the own texture and less of weak outlines. Hue and
+    coarse luma stay. An image that is its own donor keeps its texture, but not where it lies. `randomize` is `detail`
+    with the tiles cut by `noise`. There is no `remove`: smoothness is a texture too.
     """
 
     name = "texture"
