@@ -6,7 +6,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,11 +152,17 @@ def audit(config: Config) -> int:
     stated = _checked_objective(config)
     check_settings(config.audit, stated.attributes)
     with logged(), shown() as progress:
-        manifest, resolved = _prepared(config, stated)
+        manifest, resolved = _prepared(_without_findings(config), stated)
         result = look(manifest, resolved, config.data, config.audit, progress)
         write_audit_report(result.folder)
     print(audit_summary(result.folder, columns(sys.stdout)))
     return STATUS[result.verdict.verdict]
+
+
+def _without_findings(config: Config) -> Config:
+    """The data as its annotators left it: what an earlier audit found out must not be found again."""
+    own = [name for name in config.data.side_tables if name == "soft_labels"]
+    return replace(config, data=replace(config.data, side_tables=own))
 
 
 def _checked_objective(config: Config) -> Objective:
