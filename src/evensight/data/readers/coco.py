@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from evensight.data.annotations.assemble import assemble
 from evensight.data.annotations.bounded import read_json
 from evensight.data.annotations.coco_json import MESSAGES, Wanted, parse
 from evensight.data.annotations.objects import AnnotatedImage, ObjectReader
+from evensight.data.annotations.paths import joined
 from evensight.data.annotations.values import Odd
 from evensight.data.places import Places
 from evensight.data.reading import SPLIT_NAMES, Progress, Reading, existing_file, existing_root
@@ -23,7 +23,6 @@ from evensight.errors import UserError, missing, unknown, wrong_value
 
 UNSPLIT = "all"
 CROWD = ("leave_out", "keep")
-_ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass
@@ -66,10 +65,8 @@ class CocoReader(ObjectReader):
             file = existing_file(name, key, f"name the file, {key}=<file>.json")
             below = self._below(root, split)
             wanted = Wanted(self.crowd == "keep", self.masks, self.max_pixels, None if split == UNSPLIT else split)
-            for image in parse(read_json(file), str(file), wanted, odd):
-                # What is absolute, or a URL, is refused as that and not as a path of the folder.
-                path = image.path if _ABSOLUTE.match(image.path) else posixpath.join(below, image.path)
-                images.append(replace(image, path=path) if below else image)
+            named = parse(read_json(file), str(file), wanted, odd)
+            images += [replace(image, path=joined(below, image.path)) for image in named] if below else named
         where = ", ".join(self._files().values())
         beside = [self.folders.get(split, "") for split in self._files()]
         reading = assemble(images, self, root, folder, classes, progress, where, beside)
