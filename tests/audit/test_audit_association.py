@@ -109,6 +109,13 @@ def test_a_weak_association_is_a_note() -> None:
     assert finding is not None and finding.severity == "note" and finding.exhibits == []
 
 
+def test_a_trifle_is_a_row_of_the_table_however_certain() -> None:
+    data = made(0.05, num=40_000)
+    figures = audited(data).figures["association"]["colour"]
+    assert figures["p_corrected"] <= 0.025
+    assert of(data, "colour") is None
+
+
 def test_chance_alone_is_named_as_seldom_as_stated() -> None:
     """At .05 over all columns, 200 draws: more than 21 happen once in a thousand tests."""
     raised = 0

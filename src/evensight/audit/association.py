@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evensight.audit.association_blocks import STRONG, Linked, between, blocks
+from evensight.audit.association_blocks import STRONG, WEAK, Linked, between, blocks
 from evensight.audit.chapter import AuditFinding, Chapter, Exhibit, Picture, Severity
 from evensight.audit.columns import Column, columns
 from evensight.audit.data import AuditData, Ints
@@ -30,7 +30,6 @@ LEDE = (
     "1 is wholly (Cramer's V, freed of what chance gives it). Much of it is how the world is; what matters is whether "
     "the model may go by it."
 )
-WEAK = 0.1  # the same where the objective says that the model must not go by it
 MIRRORED = 0.7  # V between two columns from which one speaks for both
 MOST_NOTES = 5
 _CAPTIONS = 3
@@ -108,8 +107,8 @@ def _severity(data: AuditData, link: Linked) -> Severity:
 
 
 def _finding(data: AuditData, link: Linked, level: float) -> AuditFinding | None:
-    """Puts an association that chance does not give into words; None for another."""
-    if link.p > level:
+    """Puts an association that chance does not give, and that is no trifle, into words; None for another."""
+    if link.p > level or link.found.v < WEAK:
         return None
     column, found = link.column, link.found
     severity = _severity(data, link)

@@ -14,6 +14,8 @@ from evensight.audit.data import AuditData, Ints
 from evensight.metrics.association import Association, cramers_v, crossed
 
 STRONG = 0.3  # V from which an association is worth a look
+# The same where the objective says that the model must not go by it; below, it is only a row of the table.
+WEAK = 0.1
 CONFOUNDED = 0.2  # V between attributes from which they are named together
 MOST_MAPS, MOST_ROWS, MOST_COLUMNS, MOST_LISTED = 4, 40, 24, 40
 
@@ -67,10 +69,10 @@ def blocks(data: AuditData, links: Sequence[Linked], level: float) -> list[Block
     made: list[Block] = [
         Bars("Association with the class", figures, STRONG, "worth a look", "Training images; Cramer's V.")
     ]
-    strong = [each for each in links if each.p <= level and not each.mirrors][:MOST_MAPS]
+    strong = [each for each in links if each.p <= level and each.found.v >= WEAK and not each.mirrors][:MOST_MAPS]
     made += [_heat_map(data, each) for each in strong]
     if not strong:
-        made.append(Paragraph("Nothing goes with the class more than chance would have it."))
+        made.append(Paragraph("Nothing goes with the class beyond trifles and chance."))
     return [*made, _table(links, level), *_confounded(data, links)]
 
 

@@ -83,8 +83,8 @@ def plan_blocks(plan: EvidencePlan) -> list[Block]:
                 "shown" if row.bound is None else f"{row.bound:g}",
                 row.n if row.least_n is not None else None,
                 row.least_n,
-                None if row.passes is None else round(row.passes, 3),
-                None if row.fails_beyond is None else round(row.fails_beyond, 3),
+                _chance(row.passes),
+                _chance(row.fails_beyond),
                 row.reason,
             ]
             for row in plan.chances.rows
@@ -101,6 +101,13 @@ def plan_blocks(plan: EvidencePlan) -> list[Block]:
         blocks.append(Paragraph("There are too many cells to simulate whole test sets here; see evensight objective."))
     blocks.append(_cells_table(plan.cells, accuracy))
     return blocks
+
+
+def _chance(share: float | None) -> str | None:
+    """Three digits; a share of simulated sets is never certain."""
+    if share is None:
+        return None
+    return "> .999" if share > 0.9995 else "< .001" if share < 0.0005 else f"{share:.3f}"
 
 
 def _cells_table(cells: Sequence[CellNeed], accuracy: float) -> Table:

@@ -168,8 +168,12 @@ def quantile_levels(values: ArrayLike, most: int = 8) -> tuple[IntArray, list[st
     edges = np.unique(np.quantile(numbers[known], np.arange(1, most) / most, method="inverted_cdf"))
     edges = edges[edges < distinct[-1]]  # a level holds the values up to and with its edge
     codes[known] = np.searchsorted(edges, numbers[known], side="left")
-    between = [f"{low:.4g} to {high:.4g}" for low, high in itertools.pairwise(edges)]
-    return codes, [f"up to {edges[0]:.4g}", *between, f"over {edges[-1]:.4g}"]
+    between = [f"{_short(low)} to {_short(high)}" for low, high in itertools.pairwise(edges)]
+    return codes, [f"up to {_short(edges[0])}", *between, f"over {_short(edges[-1])}"]
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def crossed(first: IntArray, second: IntArray, num_first: int, num_second: int) -> IntArray:
