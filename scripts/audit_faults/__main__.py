@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CHAPTERS, default=list(CHAPTERS))
     parser.add_argument("--clean", type=int, default=400, help="data sets without a fault, of each kind")
-    parser.add_argument("--faulty", type=int, default=100, help="data sets with a fault, of each kind and strength")
+    parser.add_argument("--faulty", type=int, default=40, help="data sets with a fault, of each kind and strength")
     parser.add_argument("--files", type=int, default=20, help="broken files of each kind")
     parser.add_argument(
         "--noisy", type=int, default=5, help="data sets with label noise, each of which trains a network"

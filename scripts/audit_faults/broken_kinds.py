@@ -84,8 +84,9 @@ def _long(pixels: Pixels) -> bytes:
 
 
 def _huge(pixels: Pixels) -> bytes:
-    width = 5200
-    return _saved(Image.fromarray(pixels).resize((width, width * pixels.shape[0] // pixels.shape[1])), "JPEG")
+    factor = (9e6 / (pixels.shape[0] * pixels.shape[1])) ** 0.5
+    width, height = (round(factor * side) for side in (pixels.shape[1], pixels.shape[0]))
+    return _saved(Image.fromarray(pixels).resize((width, height)), "JPEG")
 
 
 def _several(pixels: Pixels) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -19,8 +20,9 @@ from evensight.runtime.decode import decode_array
 
 Pixels = NDArray[np.uint8]
 COPIED = 20  # copies of each kind and strength in a data set
-DRAWS = 15  # data sets with copies
-CLEAN_TRAIN, CLEAN_TEST = 600, 300
+DRAWS = 6  # data sets with copies
+CLEAN_TRAIN, CLEAN_TEST = 200, 100
+DATA = ("digits", "photographs", "shapes")
 
 
 def images_of(data: str) -> tuple[list[Pixels], list[str]]:
@@ -41,61 +43,72 @@ def images_of(data: str) -> tuple[list[Pixels], list[str]]:
 def duplicate_rows(num_processes: int, clean: int) -> list[dict[str, Any]]:
     """Returns the rows of the table, data by data."""
     with ProcessPoolExecutor(num_processes, get_context("spawn")) as executor:
-        parts = list(executor.map(_rows, ("photographs", "digits", "shapes"), [clean] * 3))
-    return [row for part in parts for row in part]
+        hits = {data: [executor.submit(_planted, data, turn) for turn in range(DRAWS)] for data in DATA}
+        others = {data: [executor.submit(_natural, data), executor.submit(_clean, data, clean)] for data in DATA}
+        rows: list[dict[str, Any]] = []
+        for data in DATA:
+            rows += _recall(data, np.sum([part.result() for part in hits[data]], axis=0))
+            rows += [row for part in others[data] for row in part.result()]
+    return rows
 
 
-def _rows(data: str, clean: int) -> list[dict[str, Any]]:
+def _kinds() -> list[tuple[str, str, copies.Make]]:
+    return [(kind, strength, make) for kind, of in copies.KINDS.items() for strength, make in of.items()]
+
+
+@functools.cache
+def _hashed(data: str) -> tuple[list[Pixels], list[str], copies.Hashed]:
     images, names = images_of(data)
-    originals = copies.hashed(images)
-    return [*_planted(data, images, originals), *_natural(data, names, originals), *_clean(data, originals, clean)]
+    return images, names, copies.hashed(images)
 
 
-def _planted(data: str, images: list[Pixels], originals: copies.Hashed) -> Iterator[dict[str, Any]]:
-    """Recall by kind and strength, `COPIED` of each in one data set at a time."""
-    kinds = [(kind, strength, make) for kind, of in copies.KINDS.items() for strength, make in of.items()]
-    hits = np.zeros(len(kinds), np.int64)
+def _planted(data: str, turn: int) -> NDArray[np.int64]:
+    """Returns how many copies of each kind and strength are found, of `COPIED` each in one data set."""
+    images, _, originals = _hashed(data)
+    kinds = _kinds()
+    rng = np.random.default_rng([16, turn])
+    order = rng.permutation(len(images))
     num_train = len(images) * 2 // 3
-    for turn in range(DRAWS):
-        rng = np.random.default_rng([16, turn])
-        order = rng.permutation(len(images))
-        train, test = order[:num_train], order[num_train:]
-        of = rng.choice(train, COPIED * len(kinds), replace=COPIED * len(kinds) > num_train)
-        made = [kinds[i // COPIED][2](images[at], rng) for i, at in enumerate(of.tolist())]
-        found = copies.search(originals, train, test, copies.hashed(made), of, mirrored=True)
-        hits += found.planted.reshape(len(kinds), COPIED).sum(axis=1)
+    train, test = order[:num_train], order[num_train:]
+    of = rng.choice(train, COPIED * len(kinds), replace=False)
+    made = [kinds[i // COPIED][2](images[at], rng) for i, at in enumerate(of.tolist())]
+    found = copies.search(originals, train, test, copies.hashed(made), of, mirrored=True)
+    hits: NDArray[np.int64] = found.planted.reshape(len(kinds), COPIED).sum(axis=1)
+    return hits
+
+
+def _recall(data: str, hits: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
+    kinds = _kinds()
     for (kind, strength, _), x in zip(kinds, hits.tolist(), strict=True):
         yield _row(data, f"near duplicates across splits: {kind}", strength, x, DRAWS * COPIED, False)
     plain = [i for i, (kind, _, _) in enumerate(kinds) if kind != "mirror"]
-    yield _row(
-        data,
-        "near duplicates across splits: all but mirrored",
-        "all",
-        hits[plain].sum(),
-        DRAWS * COPIED * len(plain),
-        False,
-    )
+    n = DRAWS * COPIED * len(plain)
+    yield _row(data, "near duplicates across splits: all but mirrored", "all", hits[plain].sum(), n, False)
 
 
-def _natural(data: str, names: list[str], originals: copies.Hashed) -> Iterator[dict[str, Any]]:
+def _natural(data: str) -> list[dict[str, Any]]:
     """Every image as it is: the pairs that are found, by name, to be looked at."""
+    _, names, originals = _hashed(data)
     pairs = near_pairs(originals.hashes, originals.thumbnails)
     listed = [[names[a], names[b]] for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)]
-    row = _row(data, "none: images as they are, any pair", "", len(listed), len(names), True)
-    yield {**row, "pairs": listed[:200]}
+    # In pairs of each image with all others; what is counted is images in a pair.
+    x = len({name for pair in listed for name in pair})
+    row = _row(data, "none: images as they are, in any pair", "", x, len(names), True)
+    return [{**row, "pairs": listed[:200]}]
 
 
-def _clean(data: str, originals: copies.Hashed, clean: int) -> Iterator[dict[str, Any]]:
+def _clean(data: str, clean: int) -> list[dict[str, Any]]:
     """Data sets without a planted copy: a pair across the splits is a false alarm, but where the data has copies."""
     if data == "photographs":
-        return  # the pairs of the line above are in every draw that holds both
+        return []  # the pairs of the line above are in every draw that holds both
+    _, _, originals = _hashed(data)
     x = 0
     for turn in range(clean):
         rng = np.random.default_rng([17, turn])
         order = rng.choice(len(originals), CLEAN_TRAIN + CLEAN_TEST, replace=False)
         pairs = near_pairs(originals.hashes[order], originals.thumbnails[order])
         x += bool(((pairs.first < CLEAN_TRAIN) & (pairs.second >= CLEAN_TRAIN)).any())
-    yield _row(data, "none: a pair across the splits of a data set", "", x, clean, True)
+    return [_row(data, "none: a pair across the splits of a data set", "", x, clean, True)]
 
 
 def _row(data: str, fault: str, strength: str, x: int, n: int, clean: bool) -> dict[str, Any]:

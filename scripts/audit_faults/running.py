@@ -90,8 +90,7 @@ def _chunk(number: int, start: int) -> Counted:
         chapter = look(trial.draw(np.random.default_rng([name, turn])), AuditConfig(seed=turn), silent)
         found += trial.found(chapter)
         for finding in chapter.findings:
-            if finding.severity != "note":
-                said[" ".join([finding.severity, finding.code, str(finding.evidence.get("cue", ""))]).strip()] += 1
+            said[" ".join([finding.severity, finding.code, str(finding.evidence.get("cue", ""))]).strip()] += 1
     return Counted(found, len(turns), said, time.perf_counter() - began)
 
 
