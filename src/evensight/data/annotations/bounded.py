@@ -28,7 +28,11 @@ _CHUNK = 2**24
 _BYTES_A_VALUE = 100  # of memory, a number or a short text in a list in CPython
 
 _ENCODINGS = ("utf-8", "utf-16", "us-ascii", "iso-8859-1")  # expat's own; any other would be a codec's to decode
-_FAR = re.compile(rb"[0-9.][eE]\+?[0-9]{3}|[0-9]{300}")  # a number that may be beyond the largest float
+_STEPS = np.zeros(256, np.int8)  # of the depth at a letter
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+# Numbers that may be beyond the largest float have an exponent of three digits, or 300 digits.
+_FAR = re.compile(rb"[eE]\+?[0-9]{3}")
+_LONG, _SAME = b"0" * 300, bytes.maketrans(b"123456789", b"0" * 9)
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -91,7 +95,8 @@ def parse_json(content: bytes, where: str, most_depth: int = 64) -> Any:
         line = content.count(b"\n", 0, error.start) + 1
         raise UserError(f"{where}: line {line} is no UTF-8 (byte 0x{content[error.start]:02x}).") from error
     # A function called for each number takes three times as long; few files have such numbers.
-    number = _finite if _FAR.search(content) else None
+    far = _FAR.search(content) or content.translate(_SAME).find(_LONG) >= 0
+    number = _finite if far else None
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=number)
     except json.JSONDecodeError as error:
@@ -111,14 +116,15 @@ def _measured(content: bytes) -> tuple[int, int]:
         content = content.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
     for start in range(0, len(content), _CHUNK):
         letters = np.frombuffer(content, np.uint8, min(_CHUNK, len(content) - start), start)
-        quotes = np.cumsum(letters == ord('"'), dtype=np.int64) + odd
+        # Whether the number of quotes so far is even outlives that the sum wraps at 256.
+        quotes = np.cumsum(letters == ord('"'), dtype=np.uint8) + np.uint8(odd)
         odd = int(quotes[-1]) % 2
-        outside = letters[quotes % 2 == 0]
-        step = np.isin(outside, (ord("["), ord("{"))).astype(np.int64) - np.isin(outside, (ord("]"), ord("}")))
-        depths = depth + np.cumsum(step)
+        outside = letters[quotes & 1 == 0]
+        steps = _STEPS[outside]
+        depths = depth + np.cumsum(steps[steps != 0], dtype=np.int64)
         if len(depths):
             deepest, depth = max(deepest, int(depths.max())), int(depths[-1])
-        values += int(np.count_nonzero(step > 0)) + int(np.count_nonzero(outside == ord(",")))
+        values += int(np.count_nonzero(steps > 0)) + int(np.count_nonzero(outside == ord(",")))
     return deepest, values
 
 
