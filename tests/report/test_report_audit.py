@@ -172,7 +172,7 @@ def test_last_lines_name_verdict_worst_findings_and_report(make_audit) -> None:
     many = [finding(k, "alarm") for k in range(5)]
     lines = audit_summary(make_audit(many)).splitlines()
     assert lines[0] == "audit: FAIL  (5 alarms, 0 warnings)"
-    assert lines[1].split() == ["FAIL", "leakage", "0.0100", "≤", "0.0000"]
+    assert lines[1].split() == ["FAIL", "leakage", "0.0100", "≤", "0"]
     assert [line for line in lines if line.startswith("3. ")] != []
     assert [line for line in lines if line.startswith("4. ")] == []
     assert lines[-1].endswith("report.html")

@@ -48,8 +48,8 @@ class KnownShare(OfData):
     of: ClassVar[str]  # the images it is a share of
 
     def show(self, value: float) -> str:
-        """Four digits: one image of ten thousand counts."""
-        return f"{value:.4f}"
+        """Four digits: one image of ten thousand counts; 0 only where there is none."""
+        return "0" if value == 0 else f"{value:.4f}" if value >= 1e-4 else f"{value:.1e}"
 
     def figures(self, requirement: Requirement, objective: Objective, data: DataFigures) -> Comparisons | str:
         """See `OfData.figures`; one value."""
