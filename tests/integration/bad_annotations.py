@@ -104,7 +104,8 @@ IMAGEFOLDER = {
     "imagefolder: metadata that is a link out": Bad(linked_metadata, r"metadata\.csv: is a link that leads out"),
     "imagefolder: metadata that is a pipe": Bad(piped_metadata, "cannot be read as metadata; it is not a file"),
     "imagefolder: every path leads out": Bad(
-        lambda at: imagefolder(rows(file_name="../outside/secret.png"))(at), r"12 x outside_root|1 x outside_root"
+        lambda at: imagefolder(rows(file_name="../outside/secret.png"))(at),
+        "none of its images can be used below .*: 1 x outside_root",
     ),
     "imagefolder: a column of lists": Bad(listed_table, "column 'label' holds List"),
 }
@@ -224,7 +225,7 @@ VOC = {
     "voc: a DOCTYPE of the web": Bad(
         voc(last('<!DOCTYPE a SYSTEM "http://localhost/a.dtd"><annotation/>')), "has a DOCTYPE"
     ),
-    "voc: XInclude": Bad(included, r"no image can be used|no row can be used|none of its labels|no_label"),
+    "voc: XInclude": Bad(included, "12 x no_label"),
     "voc: elements nested for ever": Bad(
         voc(last("<annotation>" + "<object>" * 5000)), "its elements lie more than 32 deep"
     ),
