@@ -144,9 +144,9 @@ def _level(column: Column, at: int) -> str:
 
 
 def _action(data: AuditData, link: Linked, severity: Severity) -> str:
-    name = link.column.name
-    if severity == "alarm":
-        asked = "; ".join(each.label for each in forbids(data.objective, name)[:2])
+    forbidden = forbids(data.objective, link.column.name)
+    if forbidden and severity != "note":
+        asked = "; ".join(each.label for each in forbidden[:2])
         return (
             f"The objective says that the model must not go by it ({asked}): collect images of the rare cells, and "
             "watch accuracy on conflicting images."
