@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from evensight.errors import UserError, unknown
@@ -29,6 +29,7 @@ class Command:
         example: What to type.
         ranks: Whether several processes can do it together; any other command is rank 0's.
         sweeps: Whether it can be done for each job of a sweep.
+        short: Arguments that stand for a longer key here.
     """
 
     target: str
@@ -37,6 +38,7 @@ class Command:
     example: str
     ranks: bool = False
     sweeps: bool = False
+    short: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMANDS: dict[str, Command] = {
@@ -51,6 +53,7 @@ COMMANDS: dict[str, Command] = {
         "look at images and annotations before training: bias, leakage, labels",
         None,
         "evensight audit experiment=shapes",
+        short={"run": "audit.run"},
     ),
     "train": Command(
         "evensight.pipeline:main_job",
@@ -127,7 +130,7 @@ def _composed(name: str, command: Command, arguments: list[str]) -> int:
     from evensight.compose import groups, to_yaml
     from evensight.resuming import configuration
 
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    overrides = [_long(argument, command) for argument in arguments if not argument.startswith("-")]
     flags = [argument for argument in arguments if argument.startswith("-")]
     allowed = ("--help", "--cfg", "--multirun", "-m", "--save=<name>")
     if "--cfg" in flags:
@@ -162,6 +165,11 @@ def _composed(name: str, command: Command, arguments: list[str]) -> int:
         if status is not None:
             return status
     return int(_load(command.target)(config))
+
+
+def _long(argument: str, command: Command) -> str:
+    key, equals, value = argument.partition("=")
+    return f"{command.short.get(key, key)}{equals}{value}"
 
 
 def _options(command: Command, arguments: list[str]) -> Any:
