@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evensight.data.annotations import masks
@@ -39,6 +39,7 @@ POLYGON = st.lists(CORNER, min_size=3, max_size=8).map(lambda corners: np.array(
 
 
 @given(polygons=st.lists(POLYGON, max_size=3))
+@example(polygons=[np.array([(0, 0), (-0.25, -0.25), (6, 6)])])  # a line through centres
 def test_polygons_are_filled_as_pixel_by_pixel(polygons: list[np.ndarray]) -> None:
     assert np.array_equal(polygons_mask(polygons, HEIGHT, WIDTH), by_pixel(polygons))
 

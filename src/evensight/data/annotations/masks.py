@@ -94,8 +94,9 @@ def _crossings(
         raise ValueError(f"it has over {MAX_CROSSINGS:,} crossings of edges and pixel rows")
     edge = np.repeat(np.arange(len(num)), num)
     rows = np.arange(total) - np.repeat(np.cumsum(num) - num, num) + first[edge]
-    part = (rows + 0.5 - upper[edge, 1]) / (lower[edge, 1] - upper[edge, 1])
-    x = upper[edge, 0] + part * (lower[edge, 0] - upper[edge, 0])
+    across, along = (lower - upper)[edge].T
+    # Divided last: what crosses at a centre itself is then found there, and not a bit beside it.
+    x = upper[edge, 0] + (rows + 0.5 - upper[edge, 1]) * across / along
     return rows, np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
 
 
