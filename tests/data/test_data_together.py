@@ -139,6 +139,16 @@ def test_fractions_are_near_the_targets_whatever_the_sizes_of_the_subjects(sizes
         assert here["train"] > 0.4 * here.total()
 
 
+def test_what_is_tied_lies_in_the_test_split_as_often_as_what_is_alone() -> None:
+    tied = np.array([*np.repeat(np.arange(200), 2), *[ALONE] * 1000])
+    shares = []
+    for seed in range(5):
+        splits = place([str(n) for n in range(1400)], ["a"] * 1400, [None] * 1400, USUAL, seed, together=[tied]).splits
+        assert Counter(splits)["test"] in (280, 281)
+        shares.append(Counter(splits[:400])["test"] / 280)
+    assert abs(np.mean(shares) - 400 / 1400) < 0.04  # its standard error is .018
+
+
 def test_large_units_are_placed_where_they_fit_and_leave_no_split_empty() -> None:
     subject = np.repeat(np.arange(3), 10)
     labels = ["ab"[n % 2] for n in range(30)]

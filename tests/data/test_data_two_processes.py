@@ -6,6 +6,7 @@ The processes are real, as are the kills (SIGKILL); `preparing.py` says when.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -91,8 +92,10 @@ def test_at_once_all_get_the_same_and_one_does_the_work(start: Start, num_proces
     answers = [each.answer() for each in processes]
     for answer in answers[1:]:
         same(answer, answers[0])
-    work = {"decoding images"} | ({"drawing shapes"} if start.reader == "shapes" else set())
-    assert sorted(map(len, (answer["worked"] for answer in answers))) == [0] * (num_processes - 1) + [len(work)]
+    # Only where rows are to be placed are near duplicates looked for.
+    work = {"decoding images", "drawing shapes" if start.reader == "shapes" else "near duplicates"}
+    worked = sorted(({re.split("[,:]", what)[0] for what in answer["worked"]} for answer in answers), key=len)
+    assert worked == [set()] * (num_processes - 1) + [work]
     no_leftovers(tmp_path)
 
 
@@ -105,7 +108,13 @@ MOMENTS = {
         "rename manifest.parquet",
         "rename seal.json",
     ),
-    "folder": ("progress decoding images", "rename pixels.parquet", "rename manifest.parquet", "rename prepared.json"),
+    "folder": (
+        "progress decoding images",
+        "rename pixels.parquet",
+        "rename thumbnails.npy",
+        "rename manifest.parquet",
+        "rename prepared.json",
+    ),
 }
 WHOLE: dict[str, dict[str, Any]] = {}  # what comes of an undisturbed preparation
 KILLS = [pytest.param(reader, moment, id=f"{reader}-{moment}") for reader in MOMENTS for moment in MOMENTS[reader]]
@@ -168,7 +177,10 @@ def test_no_room_to_draw(
     assert main(arguments) == 0
 
 
+@pytest.mark.parametrize("near, name", [("part", "pixels.parquet"), ("keep_together", "thumbnails.npy")])
 def test_no_room_for_what_was_learned_leaves_the_old_files(
+    near: str,
+    name: str,
     tmp_path: Path,
     write_png: Callable[..., object],
     little_room: Callable[[int], None],
@@ -179,18 +191,18 @@ def test_no_room_for_what_was_learned_leaves_the_old_files(
             write_png(tmp_path / "animals" / "ab"[number % 2] / f"{number}.png", number)
 
     folders = [f"data.root={tmp_path / 'animals'}", f"datasets_dir={tmp_path / 'sets'}"]
-    arguments = ["objective", "experiment=folder", *folders]
+    arguments = ["objective", "experiment=folder", f"data.near_duplicates={near}", *folders]
     photos(0, 40)
     assert main(arguments) == 0
     (old,) = (tmp_path / "sets").rglob("manifest.parquet")
     kept = {path.name: path.read_bytes() for path in old.parent.iterdir()}
     photos(40, 200)
     capsys.readouterr()
-    little_room(len(kept["pixels.parquet"]))
+    little_room(len(kept[name]))
     status = main(arguments)
     little_room(resource.RLIM_INFINITY)
     said = capsys.readouterr().err
-    assert status == 4 and "pixels.parquet in " in said and "the old file stands" in said, said
+    assert status == 4 and f"{name} in " in said and "the old file stands" in said, said
     assert {path.name: path.read_bytes() for path in old.parent.iterdir()} == kept
     assert main(arguments) == 0
     assert {path.name for path in old.parent.iterdir()} == set(kept)

@@ -218,7 +218,7 @@ def test_the_run_is_there_before_its_data_and_goes_when_the_data_is_wrong(
 
     seen = []
 
-    def prepared(config: Config, stated: object) -> None:
+    def prepared(config: Config, *rest: object) -> None:
         seen.extend((tmp_path / "runs" / "shapes").glob("2*/config.yaml"))
         raise UserError("data: wrong.")
 

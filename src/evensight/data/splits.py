@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from evensight.data.together import ALONE, codes, components
 Ints = NDArray[np.int64]
 _TRAIN = SPLITS.index("train")
 _FILLED = ("test", "validation")  # in this order; training takes the rest
+_PLACES = tuple(SPLITS.index(name) for name in _FILLED)
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,14 @@ def place(
 ) -> Placement:
     """Gives every row a split.
 
-    A given split is kept. Rows of equal content stay together, and so do rows that `together` ties to each other by any
-    chain: with the given ones among them, else where `known` has them, else where they are placed. Placing is within a
-    class (of several labels, the first) and a stratum of it: the images with the smallest hash of (seed, content) go to
-    test, the next to validation, the rest to training; of three or more images of a class each of these gets at least
-    one. Several contents that are tied are placed before, as one, by the hash of the smallest: where that brings the
-    numbers nearer to the fractions, and leaves training an image of each class. Where every row has a split but none is
-    validation (or test), that split is taken from the training rows in the same way.
+    A given split is kept. Rows of equal content stay together, and so do rows that `together` ties to each other by
+    any chain: with the given ones among them, else where `known` has them, else where they are placed. Placing is
+    within a class (of several labels, the first) and a stratum of it: the images with the smallest hash of (seed,
+    content) go to test, the next to validation, the rest to training; of three or more images of a class each of
+    these gets at least one. Several contents that are tied are placed as one, when the hash of the smallest has its
+    turn: where that brings the numbers nearer to the fractions, and leaves training an image of each class. Where
+    every row has a split but none is validation (or test), that split is taken from the training rows in the same
+    way.
 
     Args:
         contents: What each image is: its pixel digest.
@@ -155,17 +158,19 @@ class _Filling:
         table = pl.DataFrame({"content": rows.content[at], "unit": rows.unit[at], "cell": rows.cell[at]})
         table = table.group_by("content").agg(pl.col("unit").first(), pl.col("cell").min(), pl.len().alias("size"))
         table = table.sort("content")
-        self.content, self.unit, self.cell, self.size = (
-            table[name].to_numpy().astype(np.int64) for name in ("content", "unit", "cell", "size")
-        )
+        self.content, self.unit = (table[name].to_numpy().astype(np.int64) for name in ("content", "unit"))
+        # Lists from here on: they are counted down one by one.
+        self.cell: list[int] = table["cell"].to_list()
+        self.size: list[int] = table["size"].to_list()
+        self.cell_class: list[int] = rows.cell_class.tolist()
         num_cells, num_classes = len(rows.cell_class), int(rows.cell_class.max(initial=-1)) + 1
-        sizes = np.bincount(self.cell, self.size, num_cells).astype(np.int64)
-        self.room = _room(sizes, rows.cell_class, num_classes, open_to)  # [splits of _FILLED, cells]
-        self.wanted = [bool(room.sum() > 0) for room in self.room]
+        sizes = np.bincount(table["cell"].to_numpy(), table["size"].to_numpy(), num_cells).astype(np.int64)
+        self.room: list[list[int]] = _room(sizes, rows.cell_class, num_classes, open_to).tolist()  # [_FILLED, cells]
+        self.wanted = [sum(room) > 0 for room in self.room]
         # Images of each class that training keeps, as long as nothing is placed elsewhere.
         kept = (rows.given == _TRAIN) & ~loose
-        self.left = np.bincount(rows.cell_class[rows.cell[kept]], minlength=num_classes)
-        self.left = self.left + np.bincount(rows.cell_class, sizes, num_classes).astype(np.int64)
+        of_class = np.bincount(rows.cell_class[rows.cell[kept]], minlength=num_classes)
+        self.left: list[int] = (of_class + np.bincount(rows.cell_class, sizes, num_classes).astype(np.int64)).tolist()
         self.split = np.full(len(self.content), ALONE, np.int64)  # of each content
         self.known = [known.get(rows.keys[content]) for content in self.content.tolist()] if known else []
         self.open = {"train", *(name for name, share in open_to.items() if share > 0)}
@@ -175,103 +180,89 @@ class _Filling:
         if len(self.content) == 0:
             return
         self._keep_known()
-        tied = self._tied()
-        for members in tied:
-            self._put(members, self._nearer(members))
-        self._fill_singles()
-        self._fill_empty(tied)
+        units = self._units()
+        for members in units:
+            self._put(members, self._chosen(members))
+        self._fill_empty(units)
         of_content = np.full(len(self.rows.keys), ALONE, np.int64)
         of_content[self.content] = self.split
         splits[self.loose] = of_content[self.rows.content[self.loose]]
 
     def _keep_known(self) -> None:
         """Keeps the splits of the last version; a new content joins those that it is tied to."""
-        places = [SPLITS.index(split) if split in self.open else ALONE for split in self.known if split is not None]
-        if not places:
-            return
-        stated = np.array([SPLITS.index(s) if s is not None and s in self.open else ALONE for s in self.known])
-        joined = np.full(int(self.rows.unit.max()) + 1, len(SPLITS), np.int64)
+        stated = np.array([SPLITS.index(name) if name in self.open else ALONE for name in self.known], np.int64)
         has = stated != ALONE
+        if not has.any():
+            return
+        joined = np.full(int(self.rows.unit.max()) + 1, len(SPLITS), np.int64)
         np.minimum.at(joined, self.unit[has], stated[has])
         found = np.where(has, stated, joined[self.unit])
         found[found == len(SPLITS)] = ALONE
-        for number, name in enumerate(_FILLED):
-            here = found == SPLITS.index(name)
-            self.room[number] -= np.bincount(self.cell[here], self.size[here], self.room.shape[1]).astype(np.int64)
-            self._take(self.cell[here], self.size[here])
+        for place in _PLACES:
+            self._put(np.flatnonzero(found == place).tolist(), place)
         self.split = found
 
-    def _tied(self) -> list[Ints]:
-        """Returns the units of several contents that have no split yet, as positions, by the hash of the smallest."""
+    def _units(self) -> list[list[int]]:
+        """Returns what has no split yet, the contents of a unit together, in order of the hash of the smallest.
+
+        One order for all, so that what is tied lies in every split as often as what is alone.
+        """
         free = np.flatnonzero(self.split == ALONE)
-        free = free[np.bincount(self.unit[free])[self.unit[free]] > 1]
         order = free[np.argsort(self.unit[free], kind="stable")]  # contents of a unit are in order of their keys
-        starts = np.flatnonzero(np.diff(self.unit[order], prepend=-1))
-        units = np.split(order, starts[1:]) if len(order) else []
-        return sorted(units, key=lambda members: self._hash(int(members[0])))
+        bounds = [*np.flatnonzero(np.diff(self.unit[order], prepend=-1)).tolist(), len(order)]
+        units = [order[first:last].tolist() for first, last in pairwise(bounds)]
+        keys, contents = self.rows.keys, self.content.tolist()
+        hashes = [hashlib.sha256(f"{self.seed}:{keys[contents[unit[0]]]}".encode()).digest() for unit in units]
+        return [units[place] for place in sorted(range(len(units)), key=hashes.__getitem__)]
 
-    def _fill_singles(self) -> None:
-        """Gives each cell's first images by their hash to test, the next to validation, the rest to training."""
-        free = np.flatnonzero(self.split == ALONE)
-        if len(free) == 0:
-            return
-        hashes = np.frombuffer(b"".join(map(self._hash, free.tolist())), ">u8").reshape(-1, 4)
-        order = free[np.lexsort((hashes[:, 1], hashes[:, 0], self.cell[free]))]
-        cell, size = self.cell[order], self.size[order]
-        found = np.full(len(order), _TRAIN, np.int64)
-        open_still = np.ones(len(order), np.bool_)
-        for number, name in enumerate(_FILLED):
-            waiting = np.where(open_still, size, 0)
-            before = np.cumsum(waiting) - waiting  # of the waiting images in front, over all cells
-            starts = np.flatnonzero(np.diff(cell, prepend=-1))
-            before -= np.repeat(before[starts], np.diff(np.append(starts, len(cell))))
-            here = open_still & (before < self.room[number][cell])
-            found[here] = SPLITS.index(name)
-            self.room[number] -= np.bincount(cell[here], size[here], self.room.shape[1]).astype(np.int64)
-            open_still &= ~here
-        self.split[order] = found
+    def _chosen(self, members: list[int]) -> int:
+        """Returns the split of a unit: the first with room; of several contents, where it comes nearer to its numbers.
 
-    def _nearer(self, members: Ints) -> int:
-        """Returns the split that a unit is placed in: where that brings the numbers nearer to the fractions."""
-        for number, name in enumerate(_FILLED):
-            if self._gain(members, number) >= 0 and self._spared(members):
-                return SPLITS.index(name)
+        Those are large, so they must also leave training an image of each class.
+        """
+        for number in range(len(_FILLED)):
+            if len(members) == 1:
+                if self.room[number][self.cell[members[0]]] > 0:
+                    return _PLACES[number]
+            elif self._gain(members, number) >= 0 and self._spared(members):
+                return _PLACES[number]
         return _TRAIN
 
-    def _gain(self, members: Ints, number: int) -> int:
+    def _counts(self, members: list[int]) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for member in members:
+            counts[self.cell[member]] = counts.get(self.cell[member], 0) + self.size[member]
+        return counts
+
+    def _gain(self, members: list[int], number: int) -> int:
         """Returns by how much the distance from the wanted numbers shrinks where a unit goes to a split."""
-        cells, where = np.unique(self.cell[members], return_inverse=True)
-        room = self.room[number][cells]
-        added = np.bincount(where, self.size[members]).astype(np.int64)
-        return int((np.abs(room) - np.abs(room - added)).sum())
+        room = self.room[number]
+        return sum(abs(room[cell]) - abs(room[cell] - added) for cell, added in self._counts(members).items())
 
-    def _spared(self, members: Ints) -> bool:
+    def _spared(self, members: list[int]) -> bool:
         """Says whether training keeps an image of each class without these."""
-        classes, where = np.unique(self.rows.cell_class[self.cell[members]], return_inverse=True)
-        return bool((self.left[classes] > np.bincount(where, self.size[members])).all())
+        taken: dict[int, int] = {}
+        for cell, number in self._counts(members).items():
+            taken[self.cell_class[cell]] = taken.get(self.cell_class[cell], 0) + number
+        return all(self.left[label] > number for label, number in taken.items())
 
-    def _put(self, members: Ints, split: int) -> None:
+    def _put(self, members: list[int], split: int) -> None:
         self.split[members] = split
-        if split != _TRAIN:
-            np.subtract.at(self.room[_FILLED.index(SPLITS[split])], self.cell[members], self.size[members])
-            self._take(self.cell[members], self.size[members])
+        if split == _TRAIN:
+            return
+        room = self.room[_PLACES.index(split)]
+        for member in members:
+            room[self.cell[member]] -= self.size[member]
+            self.left[self.cell_class[self.cell[member]]] -= self.size[member]
 
-    def _take(self, cells: Ints, sizes: Ints) -> None:
-        np.subtract.at(self.left, self.rows.cell_class[cells], sizes)
-
-    def _fill_empty(self, tied: list[Ints]) -> None:
+    def _fill_empty(self, units: list[list[int]]) -> None:
         """Gives a split that every unit was too large for the one that fits best."""
-        for number, name in enumerate(_FILLED):
-            place = SPLITS.index(name)
+        for number, place in enumerate(_PLACES):
             if not self.wanted[number] or (self.split == place).any() or (self.rows.given == place).any():
                 continue
-            left = [members for members in tied if self.split[members[0]] == _TRAIN and self._spared(members)]
+            left = [unit for unit in units if self.split[unit[0]] == _TRAIN and self._spared(unit)]
             if left:
-                self._put(max(left, key=lambda members: self._gain(members, number)), place)
-
-    def _hash(self, position: int) -> bytes:
-        key = self.rows.keys[int(self.content[position])]
-        return hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
+                self._put(max(left, key=lambda unit: self._gain(unit, number)), place)
 
 
 def _room(sizes: Ints, cell_class: Ints, num_classes: int, open_to: Mapping[str, float]) -> Ints:

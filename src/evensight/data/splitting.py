@@ -19,13 +19,10 @@ from evensight.errors import UserError, unknown
 
 Ints = NDArray[np.int64]
 _NEAR = "near duplicates"
-_READY = False  # until the search for them is whole
 
 
 def looks_for_duplicates(data: DataConfig, given: Sequence[str | None]) -> bool:
     """Says whether near duplicates are to be known: rows are placed, and are not to be parted."""
-    if not _READY:
-        return False
     return data.near_duplicates == "keep_together" and bool(open_splits(given, _fractions(data)))
 
 

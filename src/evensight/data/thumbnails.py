@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -74,7 +73,7 @@ def near_duplicates(folder: Path, contents: pl.Series, progress: Progress) -> In
     names = names.unique("key", keep="first").join(pl.DataFrame({"key": contents.unique()}), on="key", how="semi")
     names = names.sort("key").with_columns(pl.int_range(pl.len()).alias("number"))
     small = _Ordered(rows, names["place"].to_numpy().astype(np.int64))
-    pairs = similar.near_pairs(_hashes(small), cast(Small, small), progress=progress)
+    pairs = similar.near_pairs(_hashes(small), small, progress=progress)
     cluster = similar.clusters(len(small), pairs)
     table = names.select("key", pl.Series("cluster", cluster))
     found = pl.DataFrame({"key": contents}).join(table, on="key", how="left", maintain_order="left")
@@ -91,7 +90,7 @@ class _Ordered:
     def __len__(self) -> int:
         return len(self._order)
 
-    def __getitem__(self, positions: slice | Ints) -> Small:
+    def __getitem__(self, positions: slice | Ints, /) -> Small:
         chosen: Small = self._rows[self._order[positions]]["small"]
         return chosen
 
