@@ -24,6 +24,7 @@ WORDS = 8  # of a hash: 64 low frequencies as signed bytes
 _BASIS = 8  # frequencies each way
 _BLANK = 2.0  # standard deviation (grey levels) below which an image shows nothing
 CUTS = (0.0, 0.04, 0.08)  # shares cut off each side of an image before others are compared with it
+_VIEWS = 2000  # crops at least that the space is fitted on: it has 64 directions
 _CHUNK = 50_000  # pairs looked at between two words about progress
 # The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
 # (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
@@ -196,17 +197,23 @@ def _candidates(
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(shows), min(len(shows), similar_candidates.SAMPLE), replace=False))
     projection, reach = _space(thumbnails[shows[sample]], rng)
-    points = decoded(hashes) @ projection
+    points = _placed(hashes, projection)
     found, distances, cuts = [], [], []
     for number, share in enumerate(CUTS):
         say = functools.partial(progress, f"near duplicates: look {number + 1} of {len(CUTS)}")
-        queries = decoded(hashes, share, mirrored) @ projection
+        queries = _placed(hashes, projection, share, mirrored)
         pairs, distance = similar_candidates.candidates(points, queries, reach, np.random.default_rng(seed), say)
         found.append(pairs)
         distances.append(distance)
         cuts.append(np.full(len(pairs), share, np.float32))
     pairs, cut = _nearest_once(np.concatenate(found), np.concatenate(distances), np.concatenate(cuts), len(shows))
     return shows[pairs], cut
+
+
+def _placed(hashes: NDArray[np.uint64], projection: Floats, cut: float = 0.0, mirrored: bool = False) -> Floats:
+    """Returns where images lie in the space `[N, D]`: a part at a time, as what is in between is far larger."""
+    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(hashes), _CHUNK)]
+    return np.concatenate([decoded(hashes[part], cut, mirrored) @ projection for part in parts])
 
 
 def _nearest_once(pairs: Ints, distances: Floats, cuts: Floats, num: int) -> tuple[Ints, Floats]:
@@ -220,7 +227,8 @@ def _nearest_once(pairs: Ints, distances: Floats, cuts: Floats, num: int) -> tup
 
 
 def _space(sample: NDArray[np.uint8], rng: np.random.Generator) -> tuple[Floats, float]:
-    """Fits the space on crops of the sample: one cut by 5 % on each side, one by 0 to 10 %."""
+    """Fits the space on crops of the sample: one cut by 5 % on each side, one by 0 to 10 %; several of few images."""
+    sample = np.tile(sample, (-(-_VIEWS // len(sample)), 1, 1))
     cut = rng.uniform(0.0, 0.1, (len(sample), 4)).astype(np.float32)
     views = []
     for share in (np.full_like(cut, 0.05), cut):

@@ -22,7 +22,7 @@ _LARGEST = 4000  # images of a cell at most
 _PROBES = 3  # cells that an image is looked for in
 _NEIGHBOURS = 8  # candidates of a query in a cell at most
 _DIMENSIONS = 24  # of the space
-_BLOCK = 2000  # queries at once
+_BLOCK = 512  # queries at once
 
 
 def discriminants(first: Floats, second: Floats) -> tuple[Floats, float]:
@@ -71,10 +71,10 @@ def candidates(
 
 
 def _within(points: Floats, queries: Floats, members: Ints, asking: Ints, reach: float) -> tuple[Ints, Floats]:
-    own, other = queries[asking], points[members]
-    squares = (other**2).sum(axis=1) - 2 * (own @ other.T)
+    own = queries[asking]
     lengths = (own**2).sum(axis=1)
-    rows, columns = np.nonzero(squares < (reach - lengths)[:, None])
+    squares = _distances(own, points[members])
+    rows, columns = np.divmod(np.flatnonzero(squares < (reach - lengths)[:, None]), max(len(members), 1))
     distances = squares[rows, columns] + lengths[rows]
     others = asking[rows] != members[columns]
     rows, columns, distances = rows[others], columns[others], distances[others]
@@ -83,6 +83,13 @@ def _within(points: Floats, queries: Floats, members: Ints, asking: Ints, reach:
     first = np.searchsorted(rows, np.arange(len(asking)))
     near = np.arange(len(rows)) - first[rows] < _NEIGHBOURS
     return np.stack([asking[rows[near]], members[columns[near]]], axis=1), distances[near]
+
+
+def _distances(queries: Floats, points: Floats) -> Floats:
+    """Squared distances less the queries' own lengths, in one product: no second pass over a large table."""
+    squares = (points**2).sum(axis=1, keepdims=True)
+    ones = np.ones((len(queries), 1), queries.dtype)
+    return np.asarray(np.hstack([queries, ones]) @ np.hstack([-2 * points, squares]).T)
 
 
 def _cells(points: Floats, queries: Floats, rng: np.random.Generator) -> list[tuple[Ints, Ints]]:
@@ -130,11 +137,11 @@ def _centres(points: Floats, number: int, rng: np.random.Generator) -> Floats:
 
 def _nearest(points: Floats, centres: Floats, number: int) -> Ints:
     nearest = np.empty((len(points), number), np.int64)
-    squares = (centres**2).sum(axis=1)
     for begin in range(0, len(points), _BLOCK):
-        distance = squares - 2 * (points[begin : begin + _BLOCK] @ centres.T)
-        if number == 1:
-            nearest[begin : begin + _BLOCK, 0] = distance.argmin(axis=1)
-        else:
-            nearest[begin : begin + _BLOCK] = np.argpartition(distance, number - 1, axis=1)[:, :number]
+        distance = _distances(points[begin : begin + _BLOCK], centres)
+        rows = np.arange(len(distance))
+        for place in range(number):
+            chosen = distance.argmin(axis=1)
+            nearest[begin : begin + _BLOCK, place] = chosen
+            distance[rows, chosen] = np.inf
     return nearest
