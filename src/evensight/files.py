@@ -22,8 +22,13 @@ _PROBE = 2**20  # bytes
 
 
 @contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
+def replaced(path: Path, sync: bool = True) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on a clean exit it takes the place of `path`, else it is removed.
+
+    Args:
+        path: The file.
+        sync: Whether its bytes are on the disk before it takes the place. For thousands of files that are made at once
+            each sync takes longer than the file: leave it out, and `os.sync()` once before what vouches for them.
 
     Raises:
         OSError: Of a full disk, with the name of `path`, also where a library hid it; `path` is as it was.
@@ -36,12 +41,14 @@ def replaced(path: Path) -> Iterator[Path]:
     try:
         with writing(path, temporary):
             yield temporary
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            if sync:
+                with temporary.open("rb") as file:
+                    os.fsync(file.fileno())
             # mkstemp makes files private; a run folder is read by colleagues.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            if sync:
+                _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -155,7 +155,7 @@ def test_any_voc_is_read_or_refused_within_its_root(place, content, lists, class
 @given(content=mutated(cvat_documents()), classes=CLASSES, objects=OBJECTS, margin=st.sampled_from((0.0, 0.1, 10.0)))
 def test_any_cvat_is_read_or_refused_within_its_root(place, content, classes, objects, margin):
     (place / "cvat.xml").write_bytes(content)
-    keys = {"file": str(place / "cvat.xml"), "root": str(place / "root")}
+    keys = {"annotations": str(place / "cvat.xml"), "root": str(place / "root")}
     reader = CvatReader(name="c", objects=objects, margin=margin, **keys)
     shutil.rmtree(place / "made", ignore_errors=True)
     with watched() as opened:

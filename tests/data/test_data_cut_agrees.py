@@ -40,7 +40,7 @@ def voc(root: Path, notes: list[Note]) -> Reader:
 
 def cvat(root: Path, notes: list[Note]) -> Reader:
     write_cvat(root / "annotations.xml", notes)
-    return CvatReader(name="cvat", file=str(root / "annotations.xml"))
+    return CvatReader(name="cvat", annotations=str(root / "annotations.xml"))
 
 
 def beside(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:

@@ -174,7 +174,7 @@ def cvat(tmp_path, write_png):
             if not (tmp_path / "images" / name).exists():
                 write_png(tmp_path / "images" / name, number, height=20, width=30)
         (tmp_path / "annotations.xml").write_text(cvat_xml(images, labels), encoding="utf-8")
-        reader = CvatReader(name="c", file=str(tmp_path / "annotations.xml"), **settings)
+        reader = CvatReader(name="c", annotations=str(tmp_path / "annotations.xml"), **settings)
         return reader.read(tmp_path / "made", classes, silent)
 
     return make

@@ -184,7 +184,7 @@ def cvat(rows: list[Row], at: Path) -> Reader:
         head = f'id="{number}" name="{row.name}" subset="{subset}" width="{WIDTH}" height="{HEIGHT}"'
         parts.append(f"<image {head}>{said}</image>")
     (at / "annotations.xml").write_text(f"<annotations><version>1.1</version>{''.join(parts)}</annotations>")
-    return CvatReader(file=str(at / "annotations.xml"))
+    return CvatReader(annotations=str(at / "annotations.xml"))
 
 
 FORMATS: dict[str, Callable[[list[Row], Path], Reader]] = {

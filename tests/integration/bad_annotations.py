@@ -277,7 +277,7 @@ def cvat(
 def cvat_file(content: str | bytes) -> Maker:
     def make(at: Path) -> list[str]:
         (at / "root" / "annotations.xml").write_bytes(content if isinstance(content, bytes) else content.encode())
-        return ["experiment=folder", "data=cvat", f"data.file={at / 'root' / 'annotations.xml'}"]
+        return ["experiment=folder", "data=cvat", f"data.annotations={at / 'root' / 'annotations.xml'}"]
 
     return make
 
@@ -293,11 +293,12 @@ def cvat_entity(at: Path) -> list[str]:
 
 CVAT = {
     "cvat: no such file": Bad(
-        lambda at: ["experiment=folder", "data=cvat", f"data.file={at / 'root' / 'no.xml'}"],
-        r"data\.file: .*no\.xml' does not exist",
+        lambda at: ["experiment=folder", "data=cvat", f"data.annotations={at / 'root' / 'no.xml'}"],
+        r"data\.annotations: .*no\.xml' does not exist",
     ),
     "cvat: a folder in place of the file": Bad(
-        lambda at: ["experiment=folder", "data=cvat", f"data.file={at / 'root'}"], r"data\.file: .* is a folder"
+        lambda at: ["experiment=folder", "data=cvat", f"data.annotations={at / 'root'}"],
+        r"data\.annotations: .* is a folder",
     ),
     "cvat: another version": Bad(cvat(version="1.0"), r"its version is '1\.0'; allowed is 1\.1"),
     "cvat: tracks of a video": Bad(

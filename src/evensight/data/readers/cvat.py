@@ -21,7 +21,7 @@ class CvatReader(ObjectReader):
     """Reads what CVAT exports as "CVAT for images 1.1": labels from tags or from shapes, splits from subsets."""
 
     reader: str = "cvat"  # a name of names.READERS
-    file: str = MISSING  # the annotations.xml
+    annotations: str = MISSING  # the annotations.xml
     root: str | None = None  # folder the names are relative to; null: images beside the file, else the file's own
     subsets: bool = True  # take the split from an image's subset (Train, Validation, Test)
     masks: bool = True  # take masks from polygons and brushes
@@ -29,7 +29,11 @@ class CvatReader(ObjectReader):
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
         """Reads the file; see `Reader.read`."""
         self.check()
-        file = existing_file(self.file, "data.file", "name the file that CVAT exported, data.file=<annotations.xml>")
+        file = existing_file(
+            self.annotations,
+            "data.annotations",
+            "name the file that CVAT exported, data.annotations=<annotations.xml>",
+        )
         beside = file.parent / "images"
         root = existing_root(self.root or str(beside if beside.is_dir() else file.parent))
         progress("reading annotations", 0, 1)
