@@ -209,3 +209,21 @@ def test_photographs_turn_without_leaving_the_range():
     images = torch.from_numpy(rng.integers(0, 256, (8, 3, 24, 24), dtype=np.uint8))
     moved = turn(images, region(images), region(images.roll(1, 0)), False)
     assert np.abs(numpy_yiq(moved)[:, 0] - numpy_yiq(images)[:, 0]).max() <= 0.51
+
+
+def test_reduced_shows_the_hues_as_bands_in_their_shares():
+    image = torch.full((2, 3, 32, 32), 128, dtype=torch.uint8)
+    image[0, :, :8] = torch.tensor([180, 80, 80], dtype=torch.uint8)[:, None, None]
+    image[0, :, 8:32] = torch.tensor([80, 80, 180], dtype=torch.uint8)[:, None, None]
+    reduced = Colour().reduce(image, NONE)
+    assert (reduced[1] == 128).all() and torch.equal(reduced[:, :, :, 0], reduced[:, :, :, 31])
+    # By squared chroma, as the histogram: a quarter of the pixels, red having more chroma in YIQ than blue.
+    i, q = numpy_yiq(image)[0, 1:]
+    weight = i**2 + q**2
+    red = weight[:8].sum() / weight.sum()
+    reddish = reduced[0, 0, :, 0] > reduced[0, 2, :, 0]
+    assert abs(reddish.float().mean() - red) <= 1 / 32
+    rows = numpy_region(reduced[0].transpose(0, 1)[:, :, :, None])[0]
+    blue = np.arctan2(q[20, 0], i[20, 0])
+    # A band has the middle of its sector, 11.25 degrees from its ends.
+    assert turned_by(rows[~reddish.numpy()], blue).max() < np.radians(11.25) + 0.05

@@ -12,7 +12,7 @@ from scipy import ndimage
 from conftest import draw_scenes
 from evensight.cues.frame_size import FrameSize, log2
 from evensight.cues.pixels import level_of
-from evensight.cues.shape import Shape, edges_by_cell, outline_figures, silhouette
+from evensight.cues.shape import Shape, coarse, edges_by_cell, outline_figures, silhouette
 
 NONE: dict[str, torch.Tensor] = {}
 
@@ -52,12 +52,12 @@ def test_figures_keep_under_move_turn_and_size():
 def test_edges_lie_where_and_run_as_they_are_drawn():
     image = torch.full((1, 3, 64, 64), 200, dtype=torch.uint8)
     image[:, :, :32, 10:] = 40  # a vertical edge in the left column of cells, a horizontal one below
-    edges = edges_by_cell(image).view(3, 4, 3)  # column, direction, row
+    edges = edges_by_cell(level_of(image)).view(3, 4, 3)  # column, direction, row
     assert edges[0, 0, 0] > 4 * edges[0, 1, 0]  # luma rises to the left and right
     assert edges[2, 1].sum() > 4 * edges[2, 0].sum()
     assert edges[:, :, 2].sum() == 0
     plain = torch.full((1, 3, 64, 64), 90, dtype=torch.uint8)
-    assert (edges_by_cell(plain) == 0).all()
+    assert (edges_by_cell(level_of(plain)) == 0).all()
 
 
 def test_features_do_not_change_with_colour_and_sign_of_contrast(drawn):
@@ -80,7 +80,8 @@ def test_features_name_the_shape_and_no_colour():
 
 
 def test_silhouette_is_the_shape(drawn):
-    weight = silhouette(drawn.images).numpy()
+    level = level_of(drawn.images)
+    weight = silhouette(level, coarse(level)).numpy()
     mask = ndimage.zoom(drawn.mask[:, 0].numpy().astype(float) / 255, (1, 0.5, 0.5), order=1)
     overlap = [np.minimum(a / 20, b).sum() / np.maximum(a / 20, b).sum() for a, b in zip(weight, mask, strict=True)]
     assert np.median(overlap) > 0.7

@@ -17,23 +17,34 @@ NUM_RINGS = 8
 NUM_TURNS = 8
 
 
-def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns how luma rises to the right and down, whole numbers within 64, `[B, H - 2, W - 2]` each.
+def coarse(level: Tensor) -> Tensor:
+    """Returns low-passed luma in whole levels, `[B, h, w]`; images of 64 pixels and more at half, quarter and so on."""
+    plane = low_pass(level).mul_(0.0625).round_()
+    while plane.size(1) >= 64:
+        plane = halved(plane).mul_(0.25).round_()
+    return plane
 
-    Cut at 64 grey levels: an edge is an edge, however strong.
+
+def gradients(plane: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns how `[B, H, W]` rises to the right and down, within 64 grey levels, `[B, H - 2, W - 2]` each.
+
+    An edge is an edge, however strong.
     """
-    plane = low_pass(level_of(image)).mul_(0.0625).round_()
     right = (plane[:, 1:-1, 2:] - plane[:, 1:-1, :-2]).clamp_(-64.0, 64.0)
     down = (plane[:, 2:, 1:-1] - plane[:, :-2, 1:-1]).clamp_(-64.0, 64.0)
     return right, down
 
 
-def edges_by_cell(image: Tensor, num_cells: int = NUM_CELLS) -> Tensor:
+def edges_by_cell(plane: Tensor, num_cells: int = NUM_CELLS) -> Tensor:
     """Returns how much edge of four directions lies in each of 3 x 3 cells, mean 0.5: float64 `[B, 36]`.
 
     A coarse histogram of gradients (Dalal, Triggs, CVPR 2005), normalised over the frame; 0 where it has no edges.
+
+    Args:
+        plane: Luma in whole levels, `[B, H, W]`.
+        num_cells: 3 a side.
     """
-    right, down = gradients(image)
+    right, down = gradients(plane)
     height, width = right.size(1), right.size(2)
     slanted = 0.7071067811865476
     planes = [right.abs(), down.abs(), (right + down).abs_(), (right - down).abs_()]
@@ -54,17 +65,14 @@ def edges_by_cell(image: Tensor, num_cells: int = NUM_CELLS) -> Tensor:
     return edges / total.clamp(min=1.0).unsqueeze(1) * (len(columns) * 0.5)
 
 
-def silhouette(image: Tensor) -> Tensor:
-    """Returns how far each pixel is from the ground's luma: whole numbers 0 to 20, `[B, h, w]`.
+def silhouette(level: Tensor, plane: Tensor) -> Tensor:
+    """Returns how far each pixel is from the ground's luma: 0 up to 20 grey levels, from 40 on 20; `[B, h, w]`.
 
-    The ground is the median luma; 0 up to 20 grey levels from it, 20 from 40 on. Images of 64 pixels and more are
-    looked at in halves of that, and halves again.
+    Args:
+        level: Luma in whole grey levels, `[B, H, W]`; its median is the ground's.
+        plane: `coarse(level)`.
     """
-    level = level_of(image)
     ground = quantile(histogram(level), 0.5)
-    plane = low_pass(level).mul_(0.0625).round_()
-    while plane.size(1) >= 64:
-        plane = halved(plane).mul_(0.25).round_()
     return (plane - per_image(ground)).abs_().sub_(20.0).clamp_(0.0, 20.0)
 
 
@@ -131,11 +139,13 @@ class Shape(Cue):
         The first tell where edges lie and how they run, the second what the silhouette looks like wherever it lies,
         however large and however turned.
         """
-        return torch.cat([edges_by_cell(image), outline_figures(silhouette(image))], dim=1).float()
+        level = level_of(image)
+        plane = coarse(level)
+        return torch.cat([edges_by_cell(plane), outline_figures(silhouette(level, plane))], dim=1).float()
 
     def reduce(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns the edges, bright on black."""
-        right, down = gradients(image)
+        right, down = gradients(low_pass(level_of(image)).mul_(0.0625))
         strength = torch.zeros_like(image[:, 0], dtype=torch.float32)
         strength[:, 1:-1, 1:-1] = (right * right + down * down).sqrt().mul(4.0).clamp(max=255.0)
         plane = strength.round().to(torch.uint8)
