@@ -173,6 +173,7 @@ def test_any_imagefolder_is_read_or_refused_within_its_root(place, rows, cut, cl
         shutil.copytree(place / "root" / "JPEGImages", root, symlinks=True, ignore=shutil.ignore_patterns("pipe*"))
     content = "".join(json.dumps(row) + "\n" for row in rows).encode()
     (root / "metadata.jsonl").write_bytes(content[: len(content) - cut] if cut else content)
+    shutil.rmtree(place / "made", ignore_errors=True)  # of the tests before
     with watched() as opened:
         read_or_refused(ImageFolderReader(name="i", root=str(root)), place / "made", classes)
     assert outside(opened, [root]) == []
