@@ -43,7 +43,7 @@ def rows_of(chapter: str, pools: Pools, options: argparse.Namespace) -> list[dic
     elif chapter == "duplicates":
         rows = duplicate_rows(options.processes, options.clean)
     elif chapter == "label_errors":
-        rows = stored.label_error_rows(options.noisy)
+        rows = stored.label_error_rows(options.noisy, options.processes)
     else:
         return running.run_all(pools, chapter, options.clean, options.faulty, options.processes, tell)
     for row in rows:
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--faulty", type=int, default=40, help="data sets with a fault, of each kind and strength")
     parser.add_argument("--files", type=int, default=20, help="broken files of each kind")
     parser.add_argument(
-        "--noisy", type=int, default=5, help="data sets with label noise, each of which trains a network"
+        "--noisy", type=int, default=2, help="data sets with label noise, each of which trains a network"
     )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pools", type=Path, default=Path("datasets/audit_pools"))
@@ -77,7 +77,7 @@ def main() -> None:
         kept["runs"][chapter] = {
             "command": shlex.join(["python", "scripts/audit_faults", "--only", chapter, *_further(options)]),
             "seconds": round(time.monotonic() - began, 1),
-            "environment": environment(),
+            "environment": {key: value for key, value in environment().items() if key not in ("command", "host")},
         }
         write_json(options.out, kept)
     print(table(kept["rows"]))

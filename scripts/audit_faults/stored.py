@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pools
 from broken_kinds import KINDS
 from numpy.typing import NDArray
 from running import rate
+from sklearn.metrics import average_precision_score
 
-from evensight.audit import integrity
+from evensight.audit import integrity, label_errors
 from evensight.audit.audit import audit_data
 from evensight.audit.chapter import Chapter
 from evensight.audit.data import AuditData
@@ -34,6 +36,7 @@ from evensight.runtime.decode import decode_array
 
 PLAIN = 800  # photographs among the broken files
 NOISE = (0.05, 0.10)
+KINDS_OF_NOISE = ("uniform", "between two classes", "by one annotator on one group")
 DIGITS = 4000  # of a data set with label noise
 
 
@@ -108,30 +111,48 @@ def _row(
 # Label errors
 
 
-def label_error_rows(draws: int) -> list[dict[str, Any]]:
-    """Returns the average precision of the ranking of wrong labels, data set by data set; empty without the chapter."""
-    if importlib.util.find_spec("evensight.audit.label_errors") is None:
-        return []
-    from sklearn.metrics import average_precision_score
+@dataclass(frozen=True)
+class Noisy:
+    """What the chapter says of one data set with wrong labels.
 
-    by_fault: dict[tuple[str, float], list[float]] = defaultdict(list)
-    for turn in range(draws):
-        for kind in ("uniform", "between two classes", "by one annotator on one group"):
-            for share in NOISE:
-                wrong, ranked = _noisy(kind, share, turn)
-                by_fault[kind, share].append(float(average_precision_score(wrong, ranked)))
-    return [
-        {
-            **_row("label_errors", f"label noise {kind}", "digits", share, sum(p >= 0.8 for p in found), len(found)),
-            "what": "average precision of .8 or more",
-            "average_precision": {"mean": float(np.mean(found)), "least": min(found), "each": found},
+    Attributes:
+        wrong: bool `[N]`, which labels are wrong.
+        doubt: `[N]`, higher for labels that are believed less.
+        doubted: bool `[N]`, which are called wrong.
+        loud: Whether there is an alarm or a warning.
+    """
+
+    wrong: NDArray[np.bool_]
+    doubt: NDArray[np.float64]
+    doubted: NDArray[np.bool_]
+    loud: bool
+
+
+def label_error_rows(draws: int, num_processes: int) -> list[dict[str, Any]]:
+    """Returns the rows of the table: recall and average precision by noise; of right labels, how many are doubted."""
+    with ProcessPoolExecutor(num_processes, get_context("spawn")) as executor:
+        futures = {
+            (kind, share): [executor.submit(_noisy, kind, share, turn) for turn in range(draws)]
+            for kind, shares in {**dict.fromkeys(KINDS_OF_NOISE, NOISE), "none": (0.0,)}.items()
+            for share in shares
         }
-        for (kind, share), found in by_fault.items()
-    ]
+        found = {key: [part.result() for part in parts] for key, parts in futures.items()}
+    clean = found.pop(("none", 0.0))
+    rows = []
+    for (kind, share), those in found.items():
+        x, n = sum(int((one.doubted & one.wrong).sum()) for one in those), sum(int(one.wrong.sum()) for one in those)
+        named = sum(int(one.doubted.sum()) for one in those)
+        each = [float(average_precision_score(one.wrong, one.doubt)) for one in those]
+        row = _row("label_errors", f"label noise {kind}", "digits", share, x, n)
+        precision = {"mean": float(np.mean(each)), "least": min(each), "each": each}
+        rows.append({**row, "average_precision": precision, "precision": rate(x, named, False)})
+    x, n = sum(int(one.doubted.sum()) for one in clean), sum(len(one.wrong) for one in clean)
+    row = _row("label_errors", "none: labels of MNIST as they are, images doubted", "digits", 0.0, x, n, clean=True)
+    return [*rows, {**row, "data_sets_with_a_warning": sum(one.loud for one in clean), "data_sets": draws}]
 
 
-def _noisy(kind: str, share: float, turn: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Returns which training labels are wrong, and how suspect the chapter calls each, the worst highest."""
+def _noisy(kind: str, share: float, turn: int) -> Noisy:
+    """Stores MNIST digits some of whose labels are wrong, and runs the chapter on them."""
     rng = np.random.default_rng([19, turn])
     images, truth = pools.mnist("train")
     rows = rng.choice(len(images), DIGITS, replace=False)
@@ -144,16 +165,22 @@ def _noisy(kind: str, share: float, turn: int) -> tuple[NDArray[np.bool_], NDArr
             _store(folder / "images" / f"{i}.png", content.tobytes())
         split = np.where(np.arange(DIGITS) < DIGITS * 3 // 4, "train", "validation")
         columns = {"path": [f"{i}.png" for i in range(DIGITS)], "label": labels.astype(str), "split": split}
-        pl.DataFrame({**columns, "site": np.asarray(["north", "south", "east", "west"])[site]}).write_csv(
-            folder / "t.csv"
-        )
+        table = pl.DataFrame({**columns, "site": np.asarray(["north", "south", "east", "west"])[site]})
+        table.write_csv(folder / "t.csv")
         reader = TableReader(name="noisy", table=str(folder / "t.csv"), root=str(folder / "images"))
         objective = _objective(attributes={"site": {"levels": "from_data"}})
         data = prepared(reader, objective, folder, ["colour"])
-        look = importlib.import_module("evensight.audit.label_errors").chapter
-        chapter = look(data, AuditConfig(seed=turn), silent)
+        chapter = label_errors.chapter(data, AuditConfig(seed=turn), silent)
+    said = pl.DataFrame({"row_id": data.row_ids}).join(
+        chapter.tables["label_errors"], on="row_id", how="left", maintain_order="left"
+    )
     number = np.asarray([int(Path(path).stem) for path in data.paths])
-    return labels[number] != truth[number], _suspicion(data, chapter)
+    return Noisy(
+        wrong=labels[number] != truth[number],
+        doubt=1.0 - said["quality"].fill_null(1.0).to_numpy().astype(np.float64),
+        doubted=said["is_issue"].fill_null(False).to_numpy().astype(np.bool_),
+        loud=any(finding.severity != "note" for finding in chapter.findings),
+    )
 
 
 def _with_noise(
@@ -161,6 +188,8 @@ def _with_noise(
 ) -> NDArray[np.int64]:
     """Returns labels of which about `share` are wrong."""
     labels = truth.copy()
+    if kind == "none":
+        return labels
     if kind == "uniform":
         wrong = rng.random(len(truth)) < share
         labels[wrong] = (truth[wrong] + rng.integers(1, 10, wrong.sum())) % 10
@@ -172,12 +201,3 @@ def _with_noise(
     else:
         labels[chosen] = (truth[chosen] + rng.integers(1, 10, len(chosen))) % 10
     return labels
-
-
-def _suspicion(data: AuditData, chapter: Chapter) -> NDArray[np.float64]:
-    """Returns a number an image, higher for more suspect: by the chapter's side table, or by its findings' order."""
-    suspect = np.zeros(len(data))
-    for finding in chapter.findings:
-        for place, row in enumerate(finding.rows):
-            suspect[row] = max(suspect[row], 1.0 - place / (len(finding.rows) + 1))
-    return suspect
