@@ -39,6 +39,9 @@ CUES: dict[str, str] = {
     "shape": "evensight.cues.shape:Shape",
 }
 
+# Cues that can be described and not transplanted: nothing measures reliance on them.
+DESCRIBED_ONLY = ("frame_size", "shape")
+
 METHODS: dict[str, str] = {
     "erm": "evensight.training.methods.erm:ERM",
 }

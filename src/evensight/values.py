@@ -8,7 +8,7 @@ from typing import Any
 
 from evensight.config import Config
 from evensight.errors import UserError, unknown, wrong_value
-from evensight.names import BACKBONES, CUES
+from evensight.names import BACKBONES, CUES, DESCRIBED_ONLY
 
 RESUME_WHAT = (
     "resume=true needs the run to continue: write run=<run folder> resume=true, or resume=auto for the newest "
@@ -107,6 +107,12 @@ def check_values(config: Config) -> None:
     for position, name in enumerate(config.reliance.cues):
         if name not in CUES:
             raise unknown("reliance.cues", name, CUES)
+        if name in DESCRIBED_ONLY:
+            allowed = [cue for cue in CUES if cue not in DESCRIBED_ONLY]
+            raise UserError(
+                f"reliance.cues: {name!r} cannot be taken from another image, so reliance on it cannot be measured; "
+                f"allowed: {', '.join(allowed)}."
+            )
         if name in config.reliance.cues[:position]:
             raise UserError(f"reliance.cues: {name!r} is listed twice; each stands once.")
     # Names of timm and torchvision are looked up where the network is built: listing them takes seconds.

@@ -17,6 +17,7 @@ from evensight import names
 from evensight.audit.data import Scores
 from evensight.audit.properties import COLUMNS, image_properties
 from evensight.cues import Cue, build_cue
+from evensight.cues.regions import box_mask
 from evensight.data.dataset import box_in
 from evensight.data.originals import to_square
 from evensight.data.similar import hash_and_thumbnail
@@ -57,6 +58,8 @@ def known_cues(known: Iterable[str], wanted: Sequence[str] = ()) -> list[Cue]:
         UserError: A name is not in the table.
     """
     there = {"size", *known}
+    if "box" in there:
+        there.add("mask")  # what lies in the box
     cues = [build_cue(name, "audit.cues") for name in (wanted or names.CUES)]
     cues = [cue for cue in cues if set(cue.needs) <= there]
     if not wanted and any(cue.name == "background" for cue in cues):
@@ -210,4 +213,6 @@ def extras(
         extra["mask"] = torch.from_numpy(np.ascontiguousarray(squares[..., 3]))[:, None]
     if "box" in there:
         extra["box"] = torch.from_numpy(boxes)
+        if "mask" not in there:
+            extra["mask"] = box_mask(extra["box"], squares.shape[1])
     return extra

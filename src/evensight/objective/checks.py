@@ -179,6 +179,11 @@ def _check_parameters(requirement: Requirement, key: str) -> None:
             raise UserError(f"{key}.cue: is missing; {requirement.metric} needs one; allowed: {', '.join(names.CUES)}.")
         if requirement.cue not in names.CUES:
             raise unknown(f"{key}.cue", requirement.cue, names.CUES)
+        if requirement.cue in names.DESCRIBED_ONLY:
+            raise UserError(
+                f"{key}.cue: {requirement.cue!r} cannot be taken from another image, so {requirement.metric} on it cannot "
+                f"be measured; allowed: {', '.join(cue for cue in names.CUES if cue not in names.DESCRIBED_ONLY)}."
+            )
     if "over" in requirement.measure.parameters:
         rivals = [MAJORITY, *names.CUES]
         if not requirement.over:
