@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evensight.audit.data import AuditData, Ints
 from evensight.data.reading import SPLITS
-from evensight.data.similar import Pairs, clusters, near_pairs
+from evensight.data.similar import Pairs, clusters, let_go, near_pairs
 from evensight.progress import Progress
 
 Mask = NDArray[np.bool_]
@@ -89,6 +89,7 @@ class _Chosen:
 
     def __getitem__(self, positions: Ints) -> NDArray[np.uint8]:
         chosen: NDArray[np.uint8] = self._thumbnails[self._rows[positions]]
+        let_go(self._thumbnails)
         return chosen
 
 

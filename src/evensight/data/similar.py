@@ -7,6 +7,7 @@ together. How alike two images must be is set against the data itself: digits ar
 from __future__ import annotations
 
 import functools
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ _BASIS = 8  # frequencies each way
 _BLANK = 2.0  # standard deviation (grey levels) below which an image shows nothing
 CUTS = (0.0, 0.04, 0.08)  # shares cut off each side of an image before others are compared with it
 _VIEWS = 2000  # crops at least that the space is fitted on: it has 64 directions
+_MOST_PAIRS = 1_000_000  # that are looked at, the nearest first: some 30 s
 _CHUNK = 50_000  # pairs looked at between two words about progress
 # The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
 # (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
@@ -160,8 +162,17 @@ def _search(
         one, other = thumbnails[pairs[begin : begin + _CHUNK, 0]], thumbnails[pairs[begin : begin + _CHUNK, 1]]
         one = one[:, :, ::-1] if mirrored else one
         fits.append(similar_align.align(one, other, cuts[begin : begin + _CHUNK]))
+        let_go(thumbnails)
         progress("near duplicates: pairs", min(begin + _CHUNK, len(pairs)), len(pairs))
     return _judged(pairs, similar_align.joined(fits), len(hashes), mirrored)
+
+
+def let_go(array: object) -> None:
+    """Frees what was read of an array that is mapped from a file: pages read by chance add up to the whole file."""
+    if isinstance(array, np.memmap) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        mapped = getattr(array, "_mmap", None)
+        if mapped is not None:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _judged(pairs: Ints, fit: similar_align.Alignment, num: int, mirrored: bool) -> Pairs:
@@ -217,12 +228,14 @@ def _placed(hashes: NDArray[np.uint64], projection: Floats, cut: float = 0.0, mi
 
 
 def _nearest_once(pairs: Ints, distances: Floats, cuts: Floats, num: int) -> tuple[Ints, Floats]:
-    """Keeps each pair once, where it was nearest."""
+    """Keeps each pair once, where it was nearest, and of very many the nearest."""
     key = pairs.min(axis=1) * num + pairs.max(axis=1)
     order = np.lexsort((distances, key))
     first = np.ones(len(order), np.bool_)
     first[1:] = key[order][1:] != key[order][:-1]
     kept = order[first]
+    if len(kept) > _MOST_PAIRS:
+        kept = np.sort(kept[np.argsort(distances[kept], kind="stable")[:_MOST_PAIRS]])
     return pairs[kept], cuts[kept]
 
 
