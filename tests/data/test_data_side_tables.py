@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from evensight.compose import compose
 from evensight.data.dataset import ImageDataset
-from evensight.data.digests import BOX
+from evensight.data.digests import BOX, recipe_digest
 from evensight.data.manifest import Manifest
 from evensight.data.prepare import prepare
 from evensight.data.readers.table import TableReader
@@ -246,6 +247,39 @@ def test_labels_that_nobody_gave_are_a_sentence(place, keys, sentence: str) -> N
     manifest, objective = done()
     with pytest.raises(UserError, match=sentence):
         with_side_tables(manifest, objective, replace(reader, **keys))
+
+
+def test_a_class_that_the_consensus_empties_is_a_sentence(place) -> None:
+    done, reader = place
+    manifest, objective = done()
+    chances = [pl.lit(value).alias(name) for name, value in (("p:a", 0.0), ("p:b", 0.0), ("p:c", 1.0))]
+    frame = manifest.frame.filter(pl.col("label") == "a").select("row_id", pl.lit(False).alias("contested"), *chances)
+    write_table(manifest.folder, "soft_labels", frame, {"by": "test"})
+    with pytest.raises(UserError, match="leave the training split no image of class 'a'"):
+        with_side_tables(manifest, objective, replace(reader, labels="consensus"))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("data.labels=softt", r"data\.labels: 'softt'.*Did you mean 'soft'"),
+        ("data.contested=leave", r"data\.contested: 'leave'.*'leave_out'"),
+        ("data.near_duplicates=yes", r"data\.near_duplicates: .*allowed: keep_together, part"),
+        ("data.side_tables=[cue]", r"data\.side_tables: 'cue'.*Did you mean 'cues'"),
+        ("data.keep_together=subject", r"data\.keep_together: found 'subject', allowed is a list of texts"),
+    ],
+)
+def test_words_that_the_settings_do_not_know(override: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        compose(["experiment=shapes", override])
+
+
+def test_an_array_file_may_still_name_its_labels(tmp_path) -> None:
+    """`data.labels` was the member of an .npz once, and is in recorded configurations; its recipe is the same."""
+    files = ["experiment=folder", "data=arrays", f"data.root={tmp_path}", "data.files={all: x.npz}"]
+    old, new = (compose([*files, f"data.{key}=y"]).data for key in ("labels", "label_member"))
+    assert old == new and (old.labels, old.label_member) == ("majority", "y")
+    assert recipe_digest(old) == recipe_digest(new)
 
 
 @pytest.mark.parametrize(

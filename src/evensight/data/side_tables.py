@@ -55,6 +55,7 @@ def with_side_tables(
     Raises:
         UserError: A table is broken, is gone, or says what cannot be; or training is left without a class.
     """
+    as_prepared = manifest
     names = [name for name in _wanted(data) if recorded is None or name in recorded]
     tables = {name: table for name in names if (table := read_table(manifest.folder, name)) is not None}
     _check_recorded(manifest, tables, recorded or {})
@@ -69,7 +70,7 @@ def with_side_tables(
         known = recorded is None or recorded["cues"] == tables["cues"].digest
         manifest, objective, more = _with_cues(manifest, objective, tables["cues"], known)
         findings += more
-    _check_classes(manifest)
+    _check_classes(manifest, as_prepared)
     if manifest.left_out is not None and not manifest.left_out.any():
         manifest = replace(manifest, left_out=None)
     log_findings(log, manifest.name, findings)
@@ -273,13 +274,14 @@ def _aligned(manifest: Manifest, table: SideTable) -> pl.DataFrame:
     return manifest.frame.select("row_id").join(table.frame, on="row_id", how="left", maintain_order="left")
 
 
-def _check_classes(manifest: Manifest) -> None:
-    """Raises UserError where a class has images to train on, and none is left."""
-    train = manifest.split("train")
-    labels, trained = _indices(train["label"], manifest.classes), manifest.trained()
-    left = np.bincount(labels[trained], minlength=len(manifest.classes))
-    if not left.all():
-        name = manifest.classes[int(left.argmin())]
+def _check_classes(manifest: Manifest, before: Manifest) -> None:
+    """Raises UserError where a class had images to train on, and none is left."""
+    left, there = (
+        np.bincount(one.labels("train")[one.trained()], minlength=len(one.classes)) for one in (manifest, before)
+    )
+    emptied = (left == 0) & (there > 0)
+    if emptied.any():
+        name = manifest.classes[int(emptied.argmax())]
         names = ", ".join(manifest.side_tables)
         raise UserError(
             f"data {manifest.name!r}: the side tables ({names}) leave the training split no image of class {name!r}; "
