@@ -100,7 +100,8 @@ def objective(
 ) -> Objective:
     """Returns an objective that bounds the reliance on these cues, those that there are."""
     requirements: list[dict[str, Any]] = [{"metric": "accuracy", "bound": 0.9}]
-    requirements += [{"metric": "reliance", "cue": cue, "bound": 0.05} for cue in cues if cue not in names.DESCRIBED_ONLY]
+    bounded = [cue for cue in cues if cue not in names.DESCRIBED_ONLY]
+    requirements += [{"metric": "reliance", "cue": cue, "bound": 0.05} for cue in bounded]
     attributes = {name: {"levels": list(of)} for name, of in (levels or {}).items()}
     return Objective.from_config(
         {
