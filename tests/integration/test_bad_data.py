@@ -100,7 +100,7 @@ def test_a_wrong_data_set(wrong: Wrong, animals: Path, tmp_path: Path, capfd: py
     assert f"evensight: {raised.value}\n" == said
     # What was learned of the images is kept, whole; nothing else is.
     left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before}
-    assert left <= {".lock", "pixels.parquet"}
+    assert left <= {".lock", "pixels.parquet", "thumbnails.npy"}
 
 
 @pytest.mark.parametrize(
