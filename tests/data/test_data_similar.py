@@ -160,6 +160,7 @@ def test_cells_miss_few_of_the_near():
     assert np.mean([pair in found for pair in wanted]) > 0.97
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_images_take_little_memory():
     """All pairs would be 5e9. Half a gigabyte more than before is the bound; the thumbnails alone are 100 MB."""
     small = np.concatenate([thumbnails(100_000), thumbnails(100)])
@@ -236,13 +237,13 @@ def crowd(power: float, num: int, copies: int, seed: int = 0) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("power", [2.0, 3.0])
-def test_the_limit_lets_half_a_pair_through_by_chance(power):
+def test_the_limit_lets_one_pair_through_by_chance(power):
     through = []
     for seed in range(12):
         pairs, left = crowd(power, 700, 0, seed)
         limits = similar_chance.limits(pairs, left, 700, 0.0, 1.0, 0.9)
         through.append(int((left < np.minimum(limits[pairs[:, 0]], limits[pairs[:, 1]])).sum()))
-    # 12 draws at half a pair each: 6 expected; more than 16 has a chance below 1e-3 (Poisson), if the law holds.
+    # One pair a draw is expected where the law holds; the scale and the power are estimates: 1.3 times as many.
     assert sum(through) <= stats.poisson.ppf(0.999, 12 * similar_chance.EXPECTED * 1.3)
 
 
@@ -314,6 +315,7 @@ def test_the_same_pairs_every_time_and_from_a_file(tmp_path):
 
 
 @pytest.mark.realdata
+@pytest.mark.slow
 def test_different_digits_are_no_copies_and_copies_are_found():
     images, rng = digits(0, 1500), np.random.default_rng(0)
     assert len(similar.near_pairs(*measured(images))) == 0

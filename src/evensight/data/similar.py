@@ -31,9 +31,9 @@ _CHUNK = 50_000  # pairs looked at between two words about progress
 # The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
 # (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
 _FURTHEST_STRAIGHT, _FURTHEST_MOVED = 0.03, 0.02
-_NEAREST = 0.001  # below it a pair is a copy in any data set
+_NEAREST = 0.0003  # below it a pair is a copy in any data set
 _LOOKED_AT = 0.1  # differences above it were not all looked at
-_MOST_WHOLE, _MOST_WORST = 0.012, 0.15  # never more than this is left over
+_MOST_WHOLE, _MOST_WORST = 0.012, 0.055  # never more is left over: two figures on one photograph leave .06 and more
 _MANY = 200  # images of a cluster that chains of pairs may make
 
 
@@ -169,7 +169,9 @@ def _search(
 
 def let_go(array: object) -> None:
     """Frees what was read of an array that is mapped from a file: pages read by chance add up to the whole file."""
-    if isinstance(array, np.memmap) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+    if (
+        isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED")
+    ):  # c: pages differ from the file
         mapped = getattr(array, "_mmap", None)
         if mapped is not None:
             mapped.madvise(mmap.MADV_DONTNEED)
@@ -208,6 +210,7 @@ def _candidates(
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(shows), min(len(shows), similar_candidates.SAMPLE), replace=False))
     projection, reach = _space(thumbnails[shows[sample]], rng)
+    let_go(thumbnails)
     points = _placed(hashes, projection)
     found, distances, cuts = [], [], []
     for number, share in enumerate(CUTS):
