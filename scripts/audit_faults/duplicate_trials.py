@@ -23,6 +23,14 @@ COPIED = 20  # copies of each kind and strength in a data set
 DRAWS = 6  # data sets with copies
 CLEAN_TRAIN, CLEAN_TEST = 200, 100
 DATA = ("digits", "photographs", "shapes")
+# Pairs that a person looked at: the same photograph, stored again, cropped or set in a frame.
+SAME = (
+    ("train/climbing_18.jpg", "train/climbing_187.jpg"),
+    ("train/diving_139.jpg", "train/diving_4.jpg"),
+    ("train/pole vaulting_127.jpg", "train/pole vaulting_75.jpg"),
+    ("train/throwing_119.jpg", "train/throwing_136.jpg"),
+    ("train/throwing_169.jpg", "train/throwing_44.jpg"),
+)
 
 
 def images_of(data: str) -> tuple[list[Pixels], list[str]]:
@@ -91,9 +99,9 @@ def _natural(data: str) -> list[dict[str, Any]]:
     _, names, originals = _hashed(data)
     pairs = near_pairs(originals.hashes, originals.thumbnails)
     listed = [[names[a], names[b]] for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)]
-    # In pairs of each image with all others; what is counted is images in a pair.
-    x = len({name for pair in listed for name in pair})
-    row = _row(data, "none: images as they are, in any pair", "", x, len(names), True)
+    # Images in a pair that nobody has found to be the same picture: those of `SAME` are no false alarms.
+    false = {name for pair in listed if tuple(sorted(pair)) not in SAME for name in pair}
+    row = _row(data, "none: images as they are, in any pair that is no copy", "", len(false), len(names), True)
     return [{**row, "pairs": listed[:200]}]
 
 
