@@ -51,7 +51,7 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         log_to(run.log_file)
         with leader_first():
             manifest, objective = _prepared(config, stated, _recorded(run))
-        if rank.leads:
+        if rank.leads and config.resume is not True:
             _say_audit(manifest)
         log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
         if rank.leads:
@@ -152,16 +152,20 @@ def audit(config: Config) -> int:
     stated = _checked_objective(config)
     check_settings(config.audit, stated.attributes)
     with logged(), shown() as progress:
-        manifest, resolved = _prepared(_without_findings(config), stated)
+        manifest, resolved = _prepared(_without_findings(config, stated), stated)
         result = look(manifest, resolved, config.data, config.audit, progress)
         write_audit_report(result.folder)
     print(audit_summary(result.folder, columns(sys.stdout)))
     return STATUS[result.verdict.verdict]
 
 
-def _without_findings(config: Config) -> Config:
-    """The data as its annotators left it: what an earlier audit found out must not be found again."""
-    own = [name for name in config.data.side_tables if name == "soft_labels"]
+def _without_findings(config: Config, stated: Objective) -> Config:
+    """The data as its annotators left it: what an earlier audit found out must not be found again, unless declared."""
+    from evensight.data.side_tables import SAYS
+
+    declared = any(name.endswith(SAYS) for name in stated.attributes)
+    kept = ("soft_labels", "cues") if declared else ("soft_labels",)
+    own = [name for name in config.data.side_tables if name in kept]
     return replace(config, data=replace(config.data, side_tables=own))
 
 

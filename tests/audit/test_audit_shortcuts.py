@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pools import cue, data_of, objective_of
+from made_data import cue, data_of, objective_of
 
 from evensight.audit import shortcuts
 from evensight.audit.chapter import AuditFinding, Chapter

@@ -30,7 +30,9 @@ MOST_SIDE = 176
 def decoded(manifest: Manifest, rows: Sequence[int], masks: bool = False) -> list[NDArray[np.uint8] | None]:
     """Returns images of a manifest `[H, W, 3]` (with `masks` `[H, W, 4]`), None where one cannot be decoded."""
     frame = manifest.frame[list(rows)]
-    originals = Originals(frame, manifest.root, Preprocess(SIZE, 1.0), False, 0, MAX_PIXELS, masks)
+    originals = Originals(
+        frame, manifest.root, Preprocess(SIZE, 1.0), False, 0, MAX_PIXELS, masks=masks, mask_root=manifest.mask_root
+    )
     found: list[NDArray[np.uint8] | None] = []
     for position, error in enumerate(frame["error"].to_list()):
         try:

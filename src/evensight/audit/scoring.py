@@ -161,7 +161,8 @@ def _seen(job: Pass, originals: Originals, position: int, path: str, box: NDArra
 
 def _originals(job: Pass, frame: pl.DataFrame) -> Originals:
     masks = "mask" in job.known
-    return Originals(frame, job.manifest.root, Preprocess(SIZE, 1.0), False, 0, job.max_pixels, masks)
+    preprocess, mask_root = Preprocess(SIZE, 1.0), job.manifest.mask_root
+    return Originals(frame, job.manifest.root, preprocess, False, 0, job.max_pixels, masks=masks, mask_root=mask_root)
 
 
 def _chunk_key(rows: pl.DataFrame) -> str:
