@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 from annotation_documents import coco, rectangle, task, written
+from PIL import Image
 
 from annotated_files import Note, write_cvat, write_voc
 from evensight.data.prepare import prepare
@@ -15,6 +19,7 @@ from evensight.data.readers.cvat import CvatReader
 from evensight.data.readers.label_studio import LabelStudioReader
 from evensight.data.readers.voc import VocReader
 from evensight.data.reading import Reader, silent
+from evensight.objective.objective import Objective
 
 SPLITS = ("train", "train", "train", "validation", "test")
 SIZE = (12, 10)
@@ -83,3 +88,35 @@ def test_objects_cut_out_have_the_same_digest_in_every_format(notes, tmp_path, m
         assert len(manifest.frame) == len(notes) and set(manifest.frame["error"]) == {None}
         digests[write.__name__] = manifest.digests.content
     assert len(set(digests.values())) == 1, digests
+
+
+def test_objects_of_one_image_stay_in_one_split(tmp_path: Path) -> None:
+    """Two objects of each of 40 photographs: what shows one photograph is never in two splits."""
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for number in range(40):
+        pixels = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 80, "height": 40})
+        for part in range(2):
+            box = [40 * part, 0, 40, 40]
+            annotations.append({"id": 2 * number + part, "image_id": number, "category_id": part, "bbox": box})
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    reader = CocoReader(name="c", root=str(tmp_path), annotations=str(tmp_path / "a.json"), objects="cut", margin=0.0)
+    stated = {
+        "name": "o",
+        "purpose": "p",
+        "classes": ["a", "b"],
+        "requirements": [{"metric": "accuracy", "bound": 0.5}],
+    }
+    manifest, _ = prepare(reader, Objective.from_config(stated), tmp_path / "datasets", silent)
+    origins = pl.read_parquet(manifest.folder / "tables" / "origins.parquet")
+    joined = manifest.frame.join(origins, on="row_id")
+    assert len(joined) == 80
+    assert joined.group_by("cut_from").agg(pl.col("split").n_unique())["split"].to_list() == [1] * 40
+    assert set(joined["split"]) == {"train", "validation", "test"}

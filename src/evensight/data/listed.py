@@ -8,12 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from evensight.config import DataConfig
 from evensight.data import annotators
 from evensight.data.digests import BOX
 from evensight.data.findings import Finding
 from evensight.data.places import Stamp
-from evensight.data.reading import Reading
+from evensight.data.reading import Reader, Reading
 from evensight.data.tables import header, remove_table, table_digest, write_table
 
 OWN_COLUMNS = ("path", "label", "split", "mask", *BOX, *Stamp._fields)
@@ -50,7 +49,7 @@ class Listed:
     annotations: pl.DataFrame | None
     mask_root: Path | None
 
-    def key(self, reading: Reading, names: Names, data: DataConfig) -> tuple[pl.DataFrame, dict[str, object]]:
+    def key(self, reading: Reading, names: Names, data: Reader) -> tuple[pl.DataFrame, dict[str, object]]:
         """Returns what `kept.key_of` takes; of a reading as simple as ever it is what it always was."""
         settings: dict[str, object] = {"root": str(reading.root), "names": names.to_dict()}
         settings["usual"] = _plain(reading.usual)
@@ -58,7 +57,7 @@ class Listed:
             settings["mask_root"] = str(self.mask_root)
         if self.annotations is not None:
             settings["annotations"] = table_digest(self.annotations)
-        if tied := [*data.keep_together, *data.stratify]:
+        if tied := [*data.tied, *data.stratify]:
             settings["tied"] = table_digest(self.further.select(*dict.fromkeys(tied)).with_row_index())
         return self.rows.hstack(self.undeclared), settings
 

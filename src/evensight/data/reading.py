@@ -87,6 +87,11 @@ class Reader(DataConfig, abc.ABC):
 
     version: ClassVar[int] = 1  # of what `read` makes of its settings; part of the recipe
 
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """Columns whose equal values stay in one split: what the user names, and what the reader knows of."""
+        return tuple(self.keep_together)
+
     @abc.abstractmethod
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
         """Lists the images.

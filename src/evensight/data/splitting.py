@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from evensight.config import DataConfig
 from evensight.data.findings import Finding, found
-from evensight.data.reading import SPLITS, Progress
+from evensight.data.reading import SPLITS, Progress, Reader
 from evensight.data.splits import Fractions, open_splits, place
 from evensight.data.thumbnails import near_duplicates
 from evensight.data.together import codes, parted
@@ -37,7 +37,7 @@ def check_columns(data: DataConfig, columns: Sequence[str]) -> None:
 def split_rows(
     rows: pl.DataFrame,
     further: pl.DataFrame,
-    data: DataConfig,
+    data: Reader,
     known: Mapping[str, str],
     folder: Path,
     progress: Progress,
@@ -55,7 +55,7 @@ def split_rows(
     Returns:
         The rows with their splits, and findings: splits that were taken from training, and what was given parted.
     """
-    relations = {f"rows of one {name}": codes(further[name]) for name in data.keep_together}
+    relations = {f"rows of one {name}": codes(further[name]) for name in data.tied}
     if looks_for_duplicates(data, rows["split"].to_list()):
         relations[_NEAR] = near_duplicates(folder, rows["content_key"], progress)
     placement = place(

@@ -18,7 +18,7 @@ from evensight.data.annotations.boxes import Box, area, clipped, frame_of, hull,
 from evensight.data.annotations.cut import IMAGE_MASKS, OBJECT_MASKS, OBJECTS, Cut, cut_out, drawn, key_of, write_masks
 from evensight.data.annotations.headers import Header, headers
 from evensight.data.annotations.names import log_mapping, map_classes
-from evensight.data.annotations.objects import AnnotatedImage, AnnotatedObject, ObjectReader
+from evensight.data.annotations.objects import CUT_FROM, AnnotatedImage, AnnotatedObject, ObjectReader
 from evensight.data.annotations.paths import trusted
 from evensight.data.annotations.values import MOST_ATTRIBUTES, RESERVED
 from evensight.data.checks import unknown_labels
@@ -198,6 +198,7 @@ class _Work:
                     cut = Cut(each.image.path, stamp, one.box, self.reader.margin, each.size, one.mask, each.turned)
                     row = self._row(each.image, [one]) | {"path": cut.name, "label": one.label, "mask": cut.mask_name}
                     row.setdefault("source", each.image.path)
+                    row[CUT_FROM] = each.image.path  # by this they are never parted, whatever `source` says
                     if self.reader.margin > 0:
                         row |= dict(zip(BOX, cut.inner, strict=True))
                     cuts.append(cut)

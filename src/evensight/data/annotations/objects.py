@@ -48,6 +48,10 @@ class AnnotatedImage:
     votes: tuple[tuple[str, str], ...] = ()  # annotator and label of the whole image
 
 
+# The column that says of which image an object was cut.
+CUT_FROM = "cut_from"
+
+
 @dataclass
 class ObjectReader(Reader):
     """Settings of the readers whose images may have objects in them."""
@@ -56,6 +60,11 @@ class ObjectReader(Reader):
     margin: float = 0.1  # cut: share of an object's longer side that is added around it
     several: str = "refuse"  # image: what becomes of one with objects of several classes; refuse: left out; largest
     box_frame: str = "stored"  # boxes are in pixels as stored, or upright: after EXIF's orientation
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """Objects of one image stay in one split; see `Reader.tied`."""
+        return (*super().tied, *((CUT_FROM,) if self.objects == "cut" else ()))
 
     def check(self) -> None:
         """Raises UserError where a setting cannot be right."""
