@@ -162,6 +162,21 @@ def trained(
     """
     import torch
 
+    threads = torch.get_num_threads()
+    # The same to the bit on any number of cores; and where other processes share them, threads that wait for each other
+    # took nine times the processor's time.
+    torch.set_num_threads(1)
+    try:
+        return _trained(pixels, labels, num_classes, seed, progress, folder)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _trained(
+    pixels: Pixels, labels: NDArray[np.int64], num_classes: int, seed: int, progress: Progress, folder: Path | None
+) -> Floats:
+    import torch
+
     from evensight.models.network import Network
     from evensight.models.small import SmallCNN
 

@@ -131,6 +131,7 @@ def _out_of_fold(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
+    from threadpoolctl import threadpool_limits
 
     scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
     found = np.zeros((len(labels), int(labels.max()) + 1), np.float32)
@@ -140,7 +141,7 @@ def _out_of_fold(
         name = f"fold-{number}.npy"
         part = _kept(folder, name)
         if part is None:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), threadpool_limits(1):  # as in `embeddings.trained`
                 warnings.simplefilter("ignore", ConvergenceWarning)  # near enough for a ranking
                 model = LogisticRegression(C=PENALTY, max_iter=200).fit(scaled[inside], labels[inside])
             part = keep(folder, name, model.predict_proba(scaled[outside]).astype(np.float32))
