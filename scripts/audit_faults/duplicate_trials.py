@@ -23,7 +23,7 @@ COPIED = 20  # copies of each kind and strength in a data set
 DRAWS = 6  # data sets with copies
 CLEAN_TRAIN, CLEAN_TEST = 200, 100
 DATA = ("digits", "photographs", "shapes")
-# Pairs that a person looked at: the same photograph, stored again, cropped or set in a frame.
+# Pairs that were looked at: the same photograph, stored again, cropped or set in a frame.
 SAME = (
     ("train/climbing_18.jpg", "train/climbing_187.jpg"),
     ("train/diving_139.jpg", "train/diving_4.jpg"),

@@ -287,6 +287,14 @@ def test_prepared(photos, tmp_path, make_objective):
     assert manifest.frame["mask"].null_count() == 0
 
 
+def test_a_sample_keeps_the_place(photos, tmp_path, make_objective):
+    objective = make_objective(attributes={"place": {"levels": "from_data"}})
+    manifest, _ = prepare(small(photos, limit=45), objective, tmp_path / "datasets", silent)
+    assert manifest.levels == {"place": PLACES}
+    assert manifest.frame["split"].value_counts().sort("split")["count"].to_list() == [45, 45, 45]
+    assert manifest.frame["place"].null_count() == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -115,9 +115,10 @@ def _limited(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
         return rows
     place = pl.Series("place", [hashlib.sha256(path.encode()).hexdigest() for path in rows["path"]], pl.String)
     turn = pl.col("place").rank("ordinal").over("split", "label").alias("turn")
-    ranked = rows.with_row_index("row").with_columns(place).with_columns(turn).sort("turn", "place")
-    kept_rows = ranked.filter(pl.int_range(pl.len()).over("split") < limit).sort("row")
-    return kept_rows.drop("row", "place", "turn")
+    # A table of its own: the data may have columns of these names.
+    ranked = rows.select("split", "label").with_row_index("row").with_columns(place).with_columns(turn)
+    ranked = ranked.sort("turn", "place")
+    return rows[ranked.filter(pl.int_range(pl.len()).over("split") < limit)["row"].sort()]
 
 
 def _named(
