@@ -61,6 +61,12 @@ class Suspects:
         """Share of the judged images whose given label is the likeliest: how well the embeddings tell the classes."""
         return float((self.suggested == self.given)[self.judged].mean()) if self.judged.any() else float("nan")
 
+    @property
+    def clarity(self) -> float:
+        """As `accuracy`, without the pruned labels: how well the embeddings tell the classes however many are wrong."""
+        believed = self.judged & ~self.is_issue
+        return float((self.suggested == self.given)[believed].mean()) if believed.any() else 0.0
+
 
 def available() -> bool:
     """Says whether the extra ``audit`` is installed."""
