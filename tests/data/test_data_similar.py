@@ -237,13 +237,13 @@ def crowd(power: float, num: int, copies: int, seed: int = 0) -> tuple[np.ndarra
 
 
 @pytest.mark.parametrize("power", [2.0, 3.0])
-def test_the_limit_lets_one_pair_through_by_chance(power):
+def test_the_limit_lets_two_pairs_through_by_chance(power):
     through = []
     for seed in range(12):
         pairs, left = crowd(power, 700, 0, seed)
         limits = similar_chance.limits(pairs, left, 700, 0.0, 1.0, 0.9)
         through.append(int((left < np.minimum(limits[pairs[:, 0]], limits[pairs[:, 1]])).sum()))
-    # One pair a draw is expected where the law holds; the scale and the power are estimates: 1.3 times as many.
+    # Two pairs a draw are expected where the law holds; the scale and the power are estimates: 1.3 times as many.
     assert sum(through) <= stats.poisson.ppf(0.999, 12 * similar_chance.EXPECTED * 1.3)
 
 

@@ -26,8 +26,10 @@ _BASIS = 8  # frequencies each way
 _BLANK = 2.0  # standard deviation (grey levels) below which an image shows nothing
 CUTS = (0.0, 0.04, 0.08)  # shares cut off each side of an image before others are compared with it
 _VIEWS = 2000  # crops at least that the space is fitted on: it has 64 directions
-_MOST_PAIRS = 1_000_000  # that are looked at, the nearest first: some 30 s
-_CHUNK = 50_000  # pairs looked at between two words about progress
+_MOST_PAIRS = 500_000  # that are looked at, the nearest first
+_CHUNK = 50_000  # images placed at once
+# Pairs read at once: each of their thumbnails may bring 64 kB of a mapped file into memory.
+_READ = 4096
 # The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
 # (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
 _FURTHEST_STRAIGHT, _FURTHEST_MOVED = 0.03, 0.02
@@ -158,12 +160,12 @@ def _search(
 ) -> Pairs:
     pairs, cuts = _candidates(hashes[shows], thumbnails, shows, mirrored, seed, progress)
     fits = []
-    for begin in range(0, len(pairs), _CHUNK):
-        one, other = thumbnails[pairs[begin : begin + _CHUNK, 0]], thumbnails[pairs[begin : begin + _CHUNK, 1]]
+    for begin in range(0, len(pairs), _READ):
+        one, other = thumbnails[pairs[begin : begin + _READ, 0]], thumbnails[pairs[begin : begin + _READ, 1]]
         one = one[:, :, ::-1] if mirrored else one
-        fits.append(similar_align.align(one, other, cuts[begin : begin + _CHUNK]))
+        fits.append(similar_align.align(one, other, cuts[begin : begin + _READ]))
         let_go(thumbnails)
-        progress("near duplicates: pairs", min(begin + _CHUNK, len(pairs)), len(pairs))
+        progress("near duplicates: pairs", min(begin + _READ, len(pairs)), len(pairs))
     return _judged(pairs, similar_align.joined(fits), len(hashes), mirrored)
 
 

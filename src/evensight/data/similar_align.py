@@ -23,9 +23,9 @@ _TURNS = 20  # cosine frequencies that are kept
 _SMOOTH = 1.0  # pixels, standard deviation of the blur both images get
 _COARSE, _FINE = (2.0, 10, 12), (_SMOOTH, _TURNS, 24)  # blur, frequencies and points of a side
 _BLURS = (0.3, 0.8, 1.6, 3.5)  # more blur (pixels squared) for one of the two: the other may have been smaller once
-# What may be left over before the coarse fit, and after it, in a pair that is looked at further: of 300 crops of
-# photographs at most .24 and .08, of a real copy cut at two corners alone .41 and .06.
-_HOPEFUL, _PLAUSIBLE = 0.6, 0.08
+# What may be left over before the coarse fit, after one step of it, and after three, in a pair that is looked at
+# further: of 300 crops of photographs at most .24, .08 and .08, of a real copy that is cut unevenly .41, .09 and .06.
+_HOPELESS, _UNLIKELY, _PLAUSIBLE = 0.6, 0.25, 0.08
 _CHUNK = 1024  # pairs at once
 _SLACK = 0.012  # share of a side
 _FLAT = 4.0  # variance (grey levels squared) below which an image shows nothing
@@ -119,10 +119,11 @@ def _align(first: Floats, second: Floats, cut: Floats) -> Alignment:
     near = np.flatnonzero(_rough(first, second, unmoved) < _PLAUSIBLE)
     straight[near], straight_worst[near] = _judge(first[near], second[near], unmoved[near])
     window = (unmoved + cut[:, None] * np.array([1, -1, 1, -1])).astype(np.float32)
-    near = np.flatnonzero(_rough(first, second, window) < _HOPEFUL)
-    for _ in range(3):
-        window[near] = _step(first[near], second[near], window[near], _COARSE)
-    near = near[_rough(first[near], second[near], window[near]) < _PLAUSIBLE]
+    near = np.arange(count)
+    for most, steps in ((_HOPELESS, 1), (_UNLIKELY, 2), (_PLAUSIBLE, 0)):
+        near = near[_rough(first[near], second[near], window[near]) < most]
+        for _ in range(steps):
+            window[near] = _step(first[near], second[near], window[near], _COARSE)
     one, other, edges = first[near], second[near], window[near]
     for _ in range(3):
         edges = _step(one, other, edges, _FINE)

@@ -2,8 +2,8 @@
 
 The number of other images within a difference r of an image grows as a power of r (Levina and Bickel 2004), with a
 scale of its own for each image: a handwritten 1 has many that are nearly its double, an 8 few. The power and the
-scales are read from the second to sixth nearest image, which one copy does not touch; limits are then set so that one
-pair a data set is expected by chance (an a-contrario test: Desolneux, Moisan and Morel 2000). That is more than
+scales are read from the second to sixth nearest image, which one copy does not touch; limits are then set so that two
+pairs a data set are expected by chance (an a-contrario test: Desolneux, Moisan and Morel 2000). That is more than
 happens: at small differences the power grows, as no two images share their noise. Of three times 10,000 digits of
 MNIST no pair passed, nor where four were expected.
 """
@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
-EXPECTED = 1.0  # pairs of different images taken for copies, of a whole data set
+EXPECTED = 2.0  # pairs of different images taken for copies, of a whole data set
 _RANK = 6  # which neighbour tells the scale of an image; up to five copies do not touch it
 _FEW = 30  # images with that many neighbours, below which nothing is crowded
 _CROWDED = 300  # images, the most crowded, that the power is read from; 3 % where those are more
