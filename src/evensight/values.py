@@ -55,7 +55,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "reliance.every_n_epochs": (1, None),
     "reliance.max_images": (1, None),
     "reliance.donors_per_class": (1, 2048),
-    "audit.alarm_level": (0.0001, 0.2),
+    "audit.alarm_level": (0.01, 0.2),
     "audit.seed": (0, 2**31 - 1),
     "audit.num_workers": (1, 256),
     "trainer.num_threads": (1, 1024),

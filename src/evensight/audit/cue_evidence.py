@@ -16,7 +16,7 @@ from evensight.metrics.intervals import clopper_pearson, mover_clopper_pearson
 MOST_IMAGES = 50_000
 # The permutation test needs fewer: what matters is far from chance.
 MOST_PERMUTED = 2_000
-PERMUTATIONS = 199
+PERMUTATIONS = 99  # the least p is .01, below every level a data set is judged at by default
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def examine(data: AuditData, fit: Fit, cue: str, transfer: Sequence[str]) -> Raw
     here = np.asarray(features[fit.rows], np.float32)
     design = probes.Design.of(here, fit.seed)
     columns = design(here)
-    scores = probes.Folded(columns, fit.folds).scores(probes.one_hot(fit.labels, fit.num_classes))
+    whole = probes.Folded(columns, fit.folds)
+    scores = whole.scores(probes.one_hot(fit.labels, fit.num_classes))
     decided = scores.argmax(axis=1)
     right = decided == fit.labels
     says, margin = _everywhere(data, fit, features, probes.fit(here, fit.labels, fit.num_classes, fit.seed))
@@ -184,7 +185,8 @@ def examine(data: AuditData, fit: Fit, cue: str, transfer: Sequence[str]) -> Raw
         elsewhere=_elsewhere(data, fit, features, right, transfer),
     )
     part = fit.permuted
-    labels, folded = fit.labels[part], probes.Folded(columns[part], fit.folds[part])
+    labels = fit.labels[part]
+    folded = whole if len(part) == len(fit.rows) else probes.Folded(columns[part], fit.folds[part])
     own = folded.scores(probes.one_hot(labels, fit.num_classes)).argmax(axis=1)
     chance = folded.permuted_hits(labels, fit.num_classes, fit.orders)
     return Raw(evidence, int((own == labels).sum()), chance)
