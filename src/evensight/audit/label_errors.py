@@ -30,7 +30,8 @@ MOST_IMAGES, MOST_BYTES = 60_000, 400_000_000
 _FEWEST_IMAGES = 100
 _MOST_ROWS, _MOST_EXPORTED = 1000, 5000
 # Below this `clarity` most suspects are images that are hard to tell, not labels that are wrong: with 5 % of the labels
-# wrong it is .98 on MNIST, where 93 % of the pruned are wrong, and .92 on BAR, where 46 % are (and .92 as it is).
+# changed it is .98 on MNIST, where 94 % of the pruned are changed ones, and .91 on BAR, where 43 % are
+# (benchmarks/audit_label_errors.json).
 WEAK = 0.95
 # Shares of labels in doubt from which on the finding is a warning, and an alarm.
 _WARNING, _ALARM = 0.01, 0.1
