@@ -151,15 +151,17 @@ def _main_finding(data: AuditData, judged: Judged) -> Iterator[AuditFinding]:
     share, clear = len(issues) / n, judged.suspects.clarity >= WEAK
     low, high = _bounds(data, len(issues), n)
     severity: Severity = "note"
+    title = f"{len(issues):,} of {n:,} labels are in doubt, many of them of images that are hard to tell."
     words = "The network tells these classes too poorly to say more than where to look first."
     if clear:
         severity = "alarm" if low >= _ALARM else "warning" if share >= _WARNING else "note"
+        title = f"{share:.1%} of the labels look wrong ({low:.1%} to {high:.1%}): {len(issues):,} of {n:,}."
         words = "Correct them at their source."
     yield AuditFinding(
         code="label_errors",
         severity=severity,
         danger=min(1.0, 5 * share) * (1.0 if clear else 0.3),
-        title=f"{share:.1%} of the labels look wrong ({low:.1%} to {high:.1%}): {len(issues):,} of {n:,}.",
+        title=title,
         evidence={
             "x": len(issues),
             "n": n,
