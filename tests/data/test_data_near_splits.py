@@ -13,8 +13,10 @@ from PIL import Image
 from evensight.data import scan as scan_module
 from evensight.data import thumbnails
 from evensight.data.prepare import prepare
+from evensight.data.readers.arrays import ArraysReader
 from evensight.data.readers.table import TableReader
 from evensight.data.reading import silent
+from evensight.objective.objective import Objective
 
 NUM = 60
 
@@ -144,3 +146,16 @@ def test_photographs_and_digits_lie_where_they_would_without_looking(tmp_path, r
         found[near] = prepare(reader, make_objective(), tmp_path / "datasets", silent)[0]
     one, other = (manifest.frame["split"].to_list() for manifest in found.values())
     assert sum(a != b for a, b in zip(one, other, strict=True)) == 0
+
+
+def test_pictures_that_are_all_alike_are_placed_one_by_one(tmp_path: Path) -> None:
+    """Ramps that differ in brightness alone are one picture; kept together they would leave no validation image."""
+    images = np.stack([np.tile(np.arange(64, dtype=np.uint8)[None] * 2 + i, (64, 1)) for i in range(60)])
+    np.save(tmp_path / "ramps.npy", images)
+    np.save(tmp_path / "labels.npy", np.arange(60) % 2)
+    files = {"files": {"all": "ramps.npy"}, "label_files": {"all": "labels.npy"}}
+    stated = {"name": "o", "purpose": "p", "requirements": [{"metric": "accuracy", "bound": 0.5}]}
+    reader = ArraysReader(name="ramps", root=str(tmp_path), **files)
+    manifest, _ = prepare(reader, Objective.from_config(stated), tmp_path / "datasets", silent)
+    assert set(manifest.frame["split"]) == {"train", "validation", "test"}
+    assert "near_duplicates_untied" in [finding.code for finding in manifest.findings]

@@ -149,12 +149,13 @@ def test_a_sealed_test_split_is_counted_and_not_read(folder: Path, tmp_path: Pat
     assert (line["stage"], line["rows"]) == ("audit", [])
 
 
+@pytest.mark.slow
 def test_a_killed_audit_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = ["experiment=shapes", "data.num_train=1600", "data.num_validation=160", "data.num_test=128", QUICK]
     datasets = tmp_path / "datasets"
     command = [sys.executable, "-m", "evensight", "audit", *arguments, f"datasets_dir={datasets}"]
-    said = (tmp_path / "said.txt").open("w")
-    process = subprocess.Popen([*command, "audit.num_workers=1"], stdout=said, stderr=said)
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen([*command, "audit.num_workers=1"], stdout=said, stderr=said)
     while process.poll() is None and len(list(datasets.glob("*/*/audit/scores/*/*.npz"))) < 2:
         time.sleep(0.01)
     assert process.poll() is None, (tmp_path / "said.txt").read_text()

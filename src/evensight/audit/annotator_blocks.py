@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evensight.audit.annotations import Labels
-from evensight.audit.annotator_tests import Differs
+from evensight.audit.annotator_comparisons import Differs
 from evensight.audit.chapter import Bars, Block, Figure, HeatMap, Table
 from evensight.audit.data import AuditData, Ints
 from evensight.metrics.agreement import Agreement, cohen_kappa, cohen_table, fleiss_kappa, krippendorff_alpha

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evensight.audit.annotations import Labels, consensus_of, said_by_others
-from evensight.audit.annotator_tests import Differs, by_annotator, by_group, groups_apart
+from evensight.audit.annotator_comparisons import Differs, by_annotator, by_group, groups_apart
 from evensight.audit.data import AuditData, Ints
 from evensight.config import AuditConfig
 from evensight.data.annotators import DECIMALS, are_contested

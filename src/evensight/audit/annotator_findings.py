@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from evensight.audit.annotations import Labels
+from evensight.audit.annotator_comparisons import Differs
 from evensight.audit.annotator_evidence import ALPHA, Judged
-from evensight.audit.annotator_tests import Differs
 from evensight.audit.chapter import AuditFinding, Exhibit, Picture, Severity
 from evensight.audit.data import AuditData, Ints
 from evensight.audit.stakes import judged_by_group

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evensight.config import DataConfig
 from evensight.data.findings import Finding, found
 from evensight.data.reading import SPLITS, Progress, Reader
-from evensight.data.splits import Fractions, open_splits, place
+from evensight.data.splits import Fractions, Placement, open_splits, place
 from evensight.data.thumbnails import near_duplicates
 from evensight.data.together import codes, parted
 from evensight.errors import UserError, unknown
@@ -58,7 +58,28 @@ def split_rows(
     relations = {f"rows of one {name}": codes(further[name]) for name in data.tied}
     if looks_for_duplicates(data, rows["split"].to_list()):
         relations[_NEAR] = near_duplicates(folder, rows["content_key"], progress)
-    placement = place(
+    placement = _placed(rows, further, data, known, relations)
+    untied: list[Finding] = []
+    if _NEAR in relations and _without_images(placement, rows, data):
+        # Pictures that differ in brightness alone, or 4 x 4 pixels: all would lie in one split.
+        tied = len(np.unique(relations.pop(_NEAR)))
+        message = (
+            f"images of {tied:,} pictures, placed one by one: kept together as near duplicates they leave a split empty"
+        )
+        untied = [Finding("near_duplicates_untied", len(rows), [], message)]
+        placement = _placed(rows, further, data, known, relations)
+    findings = [
+        Finding(f"{name}_from_train", count, [], f"images of the training split, taken as {name}: the data gives none")
+        for name, count in placement.carved.items()
+    ]
+    placed = rows.with_columns(pl.Series("split", placement.splits, pl.String))
+    return placed, findings + untied + _parted(placed, relations)
+
+
+def _placed(
+    rows: pl.DataFrame, further: pl.DataFrame, data: Reader, known: Mapping[str, str], relations: Mapping[str, Ints]
+) -> Placement:
+    return place(
         contents=rows["content_key"].to_list(),
         labels=rows["label"].to_list(),
         given=rows["split"].to_list(),
@@ -68,12 +89,13 @@ def split_rows(
         together=list(relations.values()),
         strata=_strata(further.select(data.stratify)) if data.stratify else None,
     )
-    findings = [
-        Finding(f"{name}_from_train", count, [], f"images of the training split, taken as {name}: the data gives none")
-        for name, count in placement.carved.items()
-    ]
-    placed = rows.with_columns(pl.Series("split", placement.splits, pl.String))
-    return placed, findings + _parted(placed, relations)
+
+
+def _without_images(placement: Placement, rows: pl.DataFrame, data: Reader) -> bool:
+    """Says whether a split that was to take some of the rows has none."""
+    taken = set(placement.splits)
+    wanted = open_splits(rows["split"].to_list(), _fractions(data))
+    return any(share > 0 and name not in taken for name, share in wanted.items())
 
 
 def check_splits(rows: pl.DataFrame, classes: Sequence[str], data: DataConfig) -> list[Finding]:

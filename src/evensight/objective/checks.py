@@ -180,9 +180,10 @@ def _check_parameters(requirement: Requirement, key: str) -> None:
         if requirement.cue not in names.CUES:
             raise unknown(f"{key}.cue", requirement.cue, names.CUES)
         if requirement.cue in names.DESCRIBED_ONLY:
+            allowed = ", ".join(cue for cue in names.CUES if cue not in names.DESCRIBED_ONLY)
             raise UserError(
-                f"{key}.cue: {requirement.cue!r} cannot be taken from another image, so {requirement.metric} on it cannot "
-                f"be measured; allowed: {', '.join(cue for cue in names.CUES if cue not in names.DESCRIBED_ONLY)}."
+                f"{key}.cue: {requirement.cue!r} cannot be taken from another image, so {requirement.metric} on it "
+                f"cannot be measured; allowed: {allowed}."
             )
     if "over" in requirement.measure.parameters:
         rivals = [MAJORITY, *names.CUES]
