@@ -7,7 +7,7 @@ import io
 import logging
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.data.originals import Originals
 from evensight.data.places import Stamp
+from evensight.data.similar import let_go
 from evensight.data.sources import read_path
 from evensight.errors import UserError
 from evensight.files import canonical_json, digest_json, replaced
@@ -192,6 +193,9 @@ def _assembled(job: Pass, files: Sequence[Path]) -> Scores:
                     arrays[name] = _room(job, name, (total, *value.shape[1:]), value.dtype)
                 arrays[name][start : start + size] = value
             start += size
+        if start % _WRITTEN_BACK < CHUNK:
+            _let_go(arrays)
+    _let_go(arrays)
     return Scores(
         properties=pl.concat(frames),
         hashes=arrays["hashes"],
@@ -199,6 +203,14 @@ def _assembled(job: Pass, files: Sequence[Path]) -> Scores:
         features={cue.name: arrays[f"cue:{cue.name}"] for cue in job.cues},
         measured=arrays["measured"],
     )
+
+
+def _let_go(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Writes mapped arrays back, so that what was filled in takes no memory."""
+    for array in arrays.values():
+        if isinstance(array, np.memmap):
+            array.flush()
+            let_go(array)
 
 
 def _room(job: Pass, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -213,3 +225,4 @@ def _room(job: Pass, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
 
 
 _LARGE = 256 * 2**20
+_WRITTEN_BACK = 100 * CHUNK  # rows filled in between

@@ -29,7 +29,7 @@ _VIEWS = 2000  # crops at least that the space is fitted on: it has 64 direction
 _MOST_PAIRS = 500_000  # that are looked at, the nearest first
 _CHUNK = 50_000  # images placed at once
 # Pairs read at once: each of their thumbnails may bring 64 kB of a mapped file into memory.
-_READ = 4096
+_READ = 1024  # thumbnails at once: each that is read of a mapped file brings 64 KB of its neighbours into memory
 # The difference of a pair is the root of what is left over as a whole, times at its worst spot. Copies of photographs
 # (JPEG of quality 30, gamma .7 to 1.4, cut by 10 %) stay below the furthest; two frames of a burst, above.
 _FURTHEST_STRAIGHT, _FURTHEST_MOVED = 0.03, 0.02
@@ -169,6 +169,15 @@ def _search(
     return _judged(pairs, similar_align.joined(fits), len(hashes), mirrored)
 
 
+def read_rows(thumbnails: Thumbnails, rows: Ints) -> NDArray[np.uint8]:
+    """Returns thumbnails by position, few at a time where they are mapped from a file."""
+    parts = []
+    for begin in range(0, len(rows), _READ):
+        parts.append(np.array(thumbnails[rows[begin : begin + _READ]]))
+        let_go(thumbnails)
+    return np.concatenate(parts) if parts else np.zeros((0, SIDE, SIDE), np.uint8)
+
+
 def let_go(array: object) -> None:
     """Frees what was read of an array that is mapped from a file: pages read by chance add up to the whole file."""
     if (
@@ -211,8 +220,7 @@ def _candidates(
     """Returns pairs worth a look, (the larger cut, the smaller) `[M, 2]`, and the cut to begin with `[M]`."""
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(len(shows), min(len(shows), similar_candidates.SAMPLE), replace=False))
-    projection, reach = _space(thumbnails[shows[sample]], rng)
-    let_go(thumbnails)
+    projection, reach = _space(read_rows(thumbnails, shows[sample]), rng)
     points = _placed(hashes, projection)
     found, distances, cuts = [], [], []
     for number, share in enumerate(CUTS):
