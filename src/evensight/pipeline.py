@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -225,9 +226,8 @@ def _say_audit(manifest: Manifest) -> None:
 
 def _audit_command() -> str:
     """The command that audits what this command trains on."""
-    arguments = [
-        each for each in sys.argv[1:] if "=" in each and not each.startswith(("-", "run=", "resume=", "debug="))
-    ]
+    of_data = ("experiment", "data", "objective", "datasets_dir")
+    arguments = [each for each in sys.argv[1:] if "=" in each and re.split(r"[.=]", each)[0] in of_data]
     return shlex.join(["evensight", "audit", *arguments]) if arguments else "evensight audit experiment=<name>"
 
 
