@@ -25,6 +25,7 @@ _ROOM_FOR_A_BAR = 72
 _BAR, _NUMBERS = 12, 24
 # Seconds between lines where no bar can be drawn: a sign of life, and no more than a few of them.
 _SECONDS_BETWEEN_LINES = 30.0
+_BEFORE_A_RATE = 1.0
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -89,15 +90,22 @@ def shown(progress: Progress | None = None) -> Iterator[Progress]:
     if not draws():
         yield Lines()
         return
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, tuple[Any, float, int]] = {}  # of each: rich's name, when it began, what was done then
     with bars() as drawn:
 
         def update(what: str, done: int, total: int) -> None:
+            now = time.monotonic()
             if what not in tasks:
-                tasks[what] = drawn.add_task(what, total=total)
-            drawn.update(tasks[what], completed=done, total=total)
+                tasks[what] = (drawn.add_task(what, total=total), now, done)
+            task, began, first = tasks[what]
+            drawn.update(task, description=what + rate(done - first, now - began), completed=done, total=total)
 
         yield update
+
+
+def rate(done: int, seconds: float) -> str:
+    """Returns how fast a task is, as ", 1,200/s"; an empty text before it can be told, or below one a second."""
+    return f", {done / seconds:,.0f}/s" if seconds >= _BEFORE_A_RATE and done >= seconds else ""
 
 
 class Lines:
