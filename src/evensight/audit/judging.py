@@ -47,14 +47,15 @@ class Judged:
 
 def judge_all(data: AuditData, fit: Fit, found: Sequence[CueEvidence], settings: AuditConfig) -> list[Judged]:
     """Returns every cue with its severity, the most dangerous first."""
+    named = _named(data)
     ranked = sorted(found, key=lambda each: -each.least_strength)
     seen: list[CueEvidence] = []
     judged = []
     for each in ranked:
-        tells = each.p <= settings.alarm_level and each.least_strength > 0 and each.cue not in _named(data)
+        tells = each.p <= settings.alarm_level and each.least_strength > 0 and each.cue not in named
         mirror = next((other.cue for other in seen if tells and goes_with(fit, other, each)), "")
         one = replace(each, goes_with=mirror)
-        judged.append(judge(one, _named(data), data.objective.essential_cues, settings.alarm_level))
+        judged.append(judge(one, named, data.objective.essential_cues, settings.alarm_level))
         if each.p <= settings.alarm_level and each.cue not in NEVER and each.least_strength >= WORTH_A_LOOK:
             seen.append(each)
     order = {"alarm": 0, "warning": 1, "note": 2}

@@ -16,7 +16,7 @@ from evensight.audit.pictures import Album
 from evensight.files import write_json
 
 SCHEMA_VERSION = 1
-FINDINGS, VERDICT, REPORT, PICTURES = "findings.json", "verdict.json", "report.html", "pictures"
+FINDINGS, VERDICT, PICTURES = "findings.json", "verdict.json", "pictures"
 MOST_ROWS = 200  # of a finding, named in the file; the side tables have them all
 _KINDS = {"Bars": "bars", "Table": "table", "HeatMap": "heat_map", "Gallery": "gallery", "Paragraph": "paragraph"}
 
