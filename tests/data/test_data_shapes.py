@@ -14,10 +14,12 @@ from scipy.stats import binom
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
+from evensight.compose import compose
 from evensight.data.datasets import draws, shapes_outlines
 from evensight.data.datasets import shapes as shapes_module
 from evensight.data.datasets import shapes_draw as drawing
 from evensight.data.datasets.shapes import ShapesReader, contents_of, scenes_of
+from evensight.data.digests import recipe_digest
 from evensight.data.reading import silent
 from evensight.errors import UserError
 
@@ -135,23 +137,69 @@ def test_reading_lists_every_file(tmp_path):
     assert not small().sealed
 
 
+def test_data_sets_that_are_kept_keep_their_folders():
+    # As version 1 of the reader had them, before it had data.label.
+    expected = {
+        "bbc0335dc08f2c0753770e1b13540025c5bb12eaa41ecf8be5a2f04d2e166217": ShapesReader(),
+        "7a07b7078f0040b08d1787627d0a685226e22efc316323753528b806dfc4f3b0": ShapesReader(
+            correlation=0.99, palette="vivid"
+        ),
+    }
+    assert {recipe_digest(reader): reader for reader in expected.values()} == expected
+    assert recipe_digest(ShapesReader(label="colour")) not in expected
+
+
+def test_the_colour_as_class_is_the_same_images_with_the_names_swapped(tmp_path):
+    shapes = small().read(tmp_path / "shape", None, silent)
+    colours = small(label="colour").read(tmp_path / "colour", None, silent)
+    swapped = colours.rows.rename({"label": "colour", "shape": "label"})
+    assert swapped.select(shapes.rows.columns).equals(shapes.rows)
+    assert colours.usual == {"shape": dict(zip(drawing.COLOURS, drawing.SHAPES, strict=True))}
+    for path in shapes.rows["path"]:
+        assert (tmp_path / "colour" / path).read_bytes() == (tmp_path / "shape" / path).read_bytes()
+
+
+@pytest.mark.parametrize("label", ["shape", "colour"])
+def test_the_objective_for_the_label_is_named_where_the_other_was_chosen(label, tmp_path):
+    of = {
+        "shape": (drawing.SHAPES, r"choose objective=shapes, or data\.label=colour\."),
+        "colour": (drawing.COLOURS, r"choose objective=shapes_by_colour, or data\.label=shape\."),
+    }
+    wrong = of["colour" if label == "shape" else "shape"][0]
+    with pytest.raises(UserError, match=of[label][1]):
+        small(label=label).read(tmp_path, wrong, silent)
+    assert not list(Path(tmp_path).iterdir())
+    with pytest.raises(UserError, match=r"cat, dog.*choose objective=shapes\w*\.$"):
+        small(label=label).read(tmp_path, ("cat", "dog"), silent)
+    config = compose(["experiment=shapes", f"data.label={label}", of[label][1].split()[1].rstrip(",.\\")])
+    assert tuple(config.objective.classes) == of[label][0]
+    assert set(config.objective.attributes) == {"colour", "shape", "background", "size"} - {label}
+    assert config.objective.essential_cues == []
+
+
+def test_the_class_itself_is_not_redrawn():
+    row = {"path": "images/test/000003.png"}
+    with pytest.raises(UserError, match=r"data\.label=colour: 'colour' cannot be redrawn"):
+        small(label="colour").redraw(row, "colour", "red")
+
+
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_colour_agrees_with_the_class_as_often_as_stated(correlation, split):
     content = contents_of(ShapesReader(correlation=correlation), split)
-    agree, n = int((content["colour"] == content["label"]).sum()), len(content["label"])
+    agree, n = int((content["colour"] == content["shape"]).sum()), len(content["shape"])
     low, high = binom.interval(0.9999, n, correlation + (1 - correlation) / 8)
     assert low <= agree <= high
-    assert np.bincount(content["label"]).tolist() == [n // 8] * 8
+    assert np.bincount(content["shape"]).tolist() == [n // 8] * 8
 
 
 def test_test_split_is_balanced_and_knows_no_correlation():
     content = contents_of(ShapesReader(correlation=1.0), "test")
     cells = np.zeros((8, 8), int)
-    np.add.at(cells, (content["label"], content["colour"]), 1)
+    np.add.at(cells, (content["shape"], content["colour"]), 1)
     assert (cells == 94).all()
     within = np.zeros((64, 3, 3), int)
-    np.add.at(within, (content["label"] * 8 + content["colour"], content["background"], content["size"]), 1)
+    np.add.at(within, (content["shape"] * 8 + content["colour"], content["background"], content["size"]), 1)
     assert within.min() == 10
     assert within.max() == 11
     assert np.ptp(np.bincount(content["background"])) <= 64
@@ -259,6 +307,7 @@ def test_grey_gives_the_colour_away_in_the_vivid_palette_only():
     ("settings", "words"),
     [
         ({"correlation": 1.2}, r"data\.correlation: 1\.2"),
+        ({"label": "color"}, r"data\.label.*colour"),
         ({"palette": "vivd"}, r"data\.palette.*vivid"),
         ({"num_test": 6000}, r"data\.num_test: 6000.*6016"),
         ({"num_train": 0}, r"data\.num_train: 0"),

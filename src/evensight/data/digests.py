@@ -21,7 +21,12 @@ NOT_RECIPE = (
     *("labels", "contested", "side_tables"),
 )
 # Settings that are younger than data sets that are kept, and what those were made with.
-YOUNGER: dict[str, Any] = {"keep_together": [], "stratify": [], "near_duplicates": "keep_together"}
+YOUNGER: dict[str, Any] = {
+    "keep_together": [],
+    "stratify": [],
+    "near_duplicates": "keep_together",
+    "label": "shape",  # of the reader of shapes
+}
 RENAMED = {"label_member": "labels"}  # key -> what it was when data sets were first kept
 BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 

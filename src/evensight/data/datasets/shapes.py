@@ -22,13 +22,15 @@ from evensight.errors import UserError, unknown
 _NUM_CELLS = len(drawing.SHAPES) * len(drawing.COLOURS)
 _CHUNK = 64  # images drawn at once: their arrays stay in the processor's cache
 
-# An image's attributes, by name of the column: its levels, in the order of their numbers.
+# What an image shows: the levels, in the order of their numbers.
 LEVELS: Mapping[str, tuple[str, ...]] = {
-    "label": drawing.SHAPES,
+    "shape": drawing.SHAPES,
     "colour": drawing.COLOURS,
     "background": drawing.BACKGROUNDS,
     "size": drawing.SIZES,
 }
+# What may be the class, and the objective that is for it.
+OBJECTIVES: Mapping[str, str] = {"shape": "shapes", "colour": "shapes_by_colour"}
 
 
 @dataclass
@@ -45,6 +47,7 @@ class ShapesReader(Reader):
     num_validation: int = 2000  # validation images
     num_test: int = 6016  # test images, the same number in each of the 64 cells of shape and colour
     seed: int = 0  # of the drawing; another seed gives other images of the same kind
+    label: str = "shape"  # shape, or colour: the same images whose class is the colour; the other is an attribute
 
     version: ClassVar[int] = drawing.VERSION  # of the drawing; part of the recipe
 
@@ -55,13 +58,20 @@ class ShapesReader(Reader):
         each pixel (0 to 255).
 
         Raises:
-            UserError: A setting is out of its range.
+            UserError: A setting is out of its range, or all classes are of the other `label`.
         """
         self.check()
+        self._check_classes(classes)
         contents = {split: contents_of(self, split) for split in SPLITS}
         self._draw_files(folder, contents, progress)
-        own = dict(zip(drawing.SHAPES, drawing.COLOURS, strict=True))
-        return Reading(rows=pl.concat([_rows(s, c) for s, c in contents.items()]), root=folder, usual={"colour": own})
+        own = dict(zip(LEVELS[self.label], LEVELS[self.other], strict=True))
+        rows = [_rows(self, split, content) for split, content in contents.items()]
+        return Reading(rows=pl.concat(rows), root=folder, usual={self.other: own})
+
+    @property
+    def other(self) -> str:
+        """The attribute that goes with the class: colour, or with ``label=colour`` shape."""
+        return "colour" if self.label == "shape" else "shape"
 
     def num_images(self, split: str) -> int:
         """Returns how many images a split has; under `limit`, the test split keeps its cells equal."""
@@ -76,6 +86,8 @@ class ShapesReader(Reader):
             raise UserError(f"data.correlation: {self.correlation} is not between 0 and 1.")
         if self.palette not in drawing.PALETTES:
             raise unknown("data.palette", self.palette, drawing.PALETTES)
+        if self.label not in OBJECTIVES:
+            raise unknown("data.label", self.label, OBJECTIVES)
         for key in ("num_train", "num_validation", "num_test"):
             if getattr(self, key) < 1:
                 raise UserError(f"data.{key}: {getattr(self, key)} is not a number of images; allowed: 1 or more.")
@@ -100,8 +112,10 @@ class ShapesReader(Reader):
             Pixels uint8 [64, 64, 3].
 
         Raises:
-            UserError: If `attribute` cannot be redrawn, or `level` is not one of its levels.
+            UserError: If `attribute` cannot be redrawn, `level` is not one of its levels, or the class is the colour.
         """
+        if self.label == "colour":
+            raise UserError(f"data.label=colour: {attribute!r} cannot be redrawn; the colour is the class itself.")
         if attribute != "colour":
             raise unknown("attribute to redraw", attribute, ["colour"])
         if level not in drawing.COLOURS:
@@ -114,6 +128,15 @@ class ShapesReader(Reader):
         redrawn: NDArray[np.uint8] = images[0]
         return redrawn
 
+    def _check_classes(self, classes: tuple[str, ...] | None) -> None:
+        if classes is None or set(classes) & set(LEVELS[self.label]):
+            return
+        fits = "" if not set(classes) <= set(LEVELS[self.other]) else f", or data.label={self.other}"
+        raise UserError(
+            f"objective.classes: {', '.join(classes)} are no classes of data.label={self.label} "
+            f"({', '.join(LEVELS[self.label])}); choose objective={OBJECTIVES[self.label]}{fits}."
+        )
+
     def _draw_files(
         self, folder: Path, contents: Mapping[str, Mapping[str, NDArray[np.int64]]], progress: Progress
     ) -> None:
@@ -121,10 +144,10 @@ class ShapesReader(Reader):
         done = folder / "drawn.json"
         if done.exists():
             return
-        total, drawn = sum(len(content["label"]) for content in contents.values()), 0
+        total, drawn = sum(len(content["shape"]) for content in contents.values()), 0
         for split, content in contents.items():
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
-            masks = np.empty((len(content["label"]), drawing.SIZE, drawing.SIZE), np.uint8)
+            masks = np.empty((len(content["shape"]), drawing.SIZE, drawing.SIZE), np.uint8)
             for positions, cover in _draw_split(self, split, folder / "images" / split, len(masks)):
                 masks[positions] = cover
                 drawn += len(cover)
@@ -150,18 +173,18 @@ def contents_of(
     if split == "test":
         # Every cell alike, and within a cell every combination of background and size as nearly as the number allows.
         cell, turn = index % _NUM_CELLS, index // _NUM_CELLS
-        label, colour = np.divmod(cell, len(drawing.COLOURS))
+        shape, colour = np.divmod(cell, len(drawing.COLOURS))
         # Cells begin at different combinations, so that what is left over does not always fall on the same ones.
         size, background = np.divmod(
             (turn + cell) % (len(LEVELS["size"]) * len(LEVELS["background"])), len(LEVELS["background"])
         )
-        return {"label": label, "colour": colour, "background": background, "size": size}
+        return {"shape": shape, "colour": colour, "background": background, "size": size}
     word = draws.words(_keys(reader, split, index), 4, first=40)
-    label = index % len(drawing.SHAPES)
+    shape = index % len(drawing.SHAPES)
     own = draws.chance(word[:, 0], reader.correlation)
     return {
-        "label": label,
-        "colour": np.where(own, label, draws.below(word[:, 1], len(drawing.COLOURS))),
+        "shape": shape,
+        "colour": np.where(own, shape, draws.below(word[:, 1], len(drawing.COLOURS))),
         "background": draws.below(word[:, 2], len(drawing.BACKGROUNDS)),
         "size": draws.below(word[:, 3], len(drawing.SIZES)),
     }
@@ -172,7 +195,7 @@ def scenes_of(reader: ShapesReader, split: str, index: NDArray[np.int64]) -> dra
     content = contents_of(reader, split, index)
     key = _keys(reader, split, index)
     return drawing.plan(
-        key, content["label"], content["colour"], content["background"], content["size"], reader.palette
+        key, content["shape"], content["colour"], content["background"], content["size"], reader.palette
     )
 
 
@@ -180,9 +203,11 @@ def _keys(reader: ShapesReader, split: str, index: NDArray[np.int64]) -> NDArray
     return draws.keys(reader.seed, SPLITS.index(split), index)
 
 
-def _rows(split: str, content: Mapping[str, NDArray[np.int64]]) -> pl.DataFrame:
-    columns: dict[str, Any] = {name: np.asarray(levels)[content[name]].tolist() for name, levels in LEVELS.items()}
-    count = len(content["label"])
+def _rows(reader: ShapesReader, split: str, content: Mapping[str, NDArray[np.int64]]) -> pl.DataFrame:
+    columns: dict[str, Any] = {}
+    for name, levels in LEVELS.items():
+        columns["label" if name == reader.label else name] = np.asarray(levels)[content[name]].tolist()
+    count = len(content["shape"])
     paths = [f"images/{split}/{i:06d}.png" for i in range(count)]
     masks = [f"masks/{split}.npy#{i}" for i in range(count)]
     return pl.DataFrame({"path": paths, "split": [split] * count, "mask": masks, **columns})
