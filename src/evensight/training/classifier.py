@@ -23,7 +23,9 @@ from evensight import names
 from evensight.config import ModelConfig
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
+from evensight.models.network import Network
 from evensight.ranks.group import share_of_images
+from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.compiling import compile_training
 from evensight.training.epoch_sums import EpochSums
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
@@ -104,10 +106,15 @@ class Classifier(lightning.LightningModule):
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            self.network, self.spec = build_network(ModelConfig(**model), self.task.num_outputs)
+
+            def build() -> tuple[Network, PreprocessSpec]:
+                return build_network(ModelConfig(**model), self.task.num_outputs)
+
+            self.network, self.spec = build()
             options = {key: value for key, value in method.items() if key != "name"}
             kind = names.resolve(names.METHODS, "method.name", method["name"])
             self.method: Method = kind(options, self.task, DataFacts(**facts))
+            self.method.attach(lambda: build()[0])
         self.phase = Phase("fit")
         self.num_epochs: int | None = None  # of all phases together; the trainer knows those of one
         self.phase_state: dict[str, Any] = {}  # what a checkpoint keeps of the phase; see phases.py
@@ -120,6 +127,13 @@ class Classifier(lightning.LightningModule):
     def setup(self, stage: str) -> None:
         """Has the training steps compiled, where asked; freezes a phase's parts before ranks agree on the gradients."""
         freeze(self, self.phase.trainable)
+        # Read by torch's DistributedDataParallel, which copies every other buffer from rank 0 at each step.
+        self._ddp_params_and_buffers_to_ignore = [
+            f"{place}.{name}"
+            for place, part in self.named_modules()
+            if isinstance(part, Method)
+            for name in part.per_image
+        ]
         if stage == "fit" and self.hparams["compile"]:
             compile_training(self.network)
 

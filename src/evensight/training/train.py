@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 from lightning.pytorch import Callback
 
 from evensight.config import Config
@@ -44,7 +43,7 @@ from evensight.training.checkpoint import (
 from evensight.training.classifier import Classifier
 from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
 from evensight.training.going_back import going_back
-from evensight.training.methods.base import DataFacts
+from evensight.training.methods.facts import data_facts
 from evensight.training.mirrors import mirrored
 from evensight.training.mirrors.base import Mirror
 from evensight.training.phases import fit
@@ -95,7 +94,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     """
     if config.trainer.seed_everything:
         lightning.seed_everything(config.seed, workers=False, verbose=False)
-    classifier = build_classifier(config, manifest)
+    classifier = build_classifier(config, manifest, objective)
     datamodule = build_datamodule(config, manifest, classifier)
     cues = available_cues(stated_cues(config, objective), manifest)
     bank = prepare_bank(config, run, manifest, classifier.spec, cues)
@@ -115,7 +114,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
             resume=resume,
         )
         seconds = time.perf_counter() - start
-        result = _result(config, run, manifest, classifier, bank, seconds)
+        result = _result(config, run, manifest, objective, classifier, bank, seconds)
         _repair(run, classifier, datamodule, result)
         _write_findings(run, manifest, dict(item for one in gathered(datamodule.failures()) for item in one.items()))
         if mirror is not None:
@@ -130,28 +129,22 @@ def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective
         UserError: If the run has no checkpoint.
     """
     read_checkpoint(run.checkpoints / "best.ckpt")
-    classifier = _untrained(config, manifest)
+    classifier = _untrained(config, manifest, objective)
     bank = prepare_bank(
         config, run, manifest, classifier.spec, available_cues(stated_cues(config, objective), manifest)
     )
-    return _result(config, run, manifest, classifier, bank, 0.0)
+    return _result(config, run, manifest, objective, classifier, bank, 0.0)
 
 
-def build_classifier(config: Config, manifest: Manifest) -> Classifier:
-    """Builds the LightningModule from plain values."""
-    trained = manifest.labels("train")[manifest.trained()]
-    facts = DataFacts(
-        class_counts=np.bincount(trained, minlength=len(manifest.classes)).tolist(),
-        num_images=len(manifest.frame),
-        levels={name: len(levels) for name, levels in manifest.levels.items()},
-    )
+def build_classifier(config: Config, manifest: Manifest, objective: Objective | None = None) -> Classifier:
+    """Builds the LightningModule from plain values; the objective may name the attribute that a method goes by."""
     return Classifier(
         model=_plain(config.model),
         classes=list(manifest.classes),
         method=_plain(config.method),
         optimizer=_plain(config.optimizer),
         schedule=_plain(config.schedule),
-        facts=_plain(facts),
+        facts=_plain(data_facts(manifest, objective)),
         seed=config.seed if config.trainer.seed_everything else None,
         allow_targets=list(config.allow_targets),
         compile=config.trainer.compile,
@@ -219,11 +212,11 @@ def _plain(section: Any) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def _untrained(config: Config, manifest: Manifest) -> Classifier:
+def _untrained(config: Config, manifest: Manifest, objective: Objective) -> Classifier:
     """A classifier whose weights are about to be replaced: nothing is fetched for it."""
     model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None)
     trainer = dataclasses.replace(config.trainer, compile=False)
-    return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest)
+    return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest, objective)
 
 
 def _resumed(config: Config, run: Run, classifier: Classifier) -> Path | None:
@@ -254,10 +247,16 @@ def _write_findings(run: Run, manifest: Manifest, failures: Mapping[str, str]) -
 
 
 def _result(
-    config: Config, run: Run, manifest: Manifest, trained: Classifier, bank: DonorBank, seconds: float
+    config: Config,
+    run: Run,
+    manifest: Manifest,
+    objective: Objective,
+    trained: Classifier,
+    bank: DonorBank,
+    seconds: float,
 ) -> TrainResult:
     """Puts the best weights into a network without a trace of training: no compiled code, no device, no average."""
-    clean, best = _untrained(config, manifest), run.checkpoints / "best.ckpt"
+    clean, best = _untrained(config, manifest, objective), run.checkpoints / "best.ckpt"
     best_epoch = None
     if best.is_file():
         checkpoint = read_checkpoint(best)

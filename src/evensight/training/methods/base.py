@@ -26,7 +26,10 @@ class DataFacts:
 
     class_counts: list[int]  # training images of each class
     num_images: int  # rows of the whole manifest: the size of a table of per-image state, by `index`
-    levels: dict[str, int] = field(default_factory=dict)  # attribute -> number of levels
+    levels: dict[str, int] = field(default_factory=dict)  # attribute -> number of levels, in the order of the columns
+    # Attribute -> training images of each class and level [K][L]; what a class has beyond its row is of unknown level.
+    cells: dict[str, list[list[int]]] = field(default_factory=dict)
+    default_attribute: str | None = None  # whose levels are the groups, where the method's options name none
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,15 @@ class Phase:
 class Method(nn.Module):
     """How a network is trained. Only `loss` must be written; every other hook does nothing by default.
 
-    The training room calls, in this order: `phases()` once; for every phase `sample_weights(manifest)` (the phase's
-    own, if it has one); for every batch `views(batch)`, then `loss(model, batch)`; after every epoch
-    `on_epoch_end(measurements)`; after the last phase, with the best weights, `repair(model, loader)`.
+    The training room calls, in this order: `attach(build)` and `phases()` once; for every phase
+    `sample_weights(manifest)` (the phase's own, if it has one); for every batch `views(batch)`, then
+    `loss(model, batch)`; after every epoch `on_epoch_end(measurements)`; after the last phase, with the best weights,
+    `repair(model, loader)`.
 
     The module's own parameters join the optimizer and its buffers the checkpoint, so whatever must survive a resumed
     run is a parameter or a buffer: per-image state is a buffer of `facts.num_images` rows, looked up by
-    `batch["index"]`.
+    `batch["index"]`. Where several ranks train, rank 0's buffers are copied to all at each step, but for those in
+    `per_image`: such a method writes the same on every rank (`per_image.py`).
 
     Args:
         options: The method's section of the configuration, less its name.
@@ -64,7 +69,8 @@ class Method(nn.Module):
     """
 
     allowed: ClassVar[tuple[str, ...]] = ()  # keys that `options` may have
-    noise_size: ClassVar[int] = 0  # K of `batch["noise"]` `[B, K]`, drawn per image
+    noise_size: int = 0  # K of `batch["noise"]` `[B, K]`, drawn per image; an instance may have its own
+    per_image: tuple[str, ...] = ()  # its buffers that have a row for each image of the manifest
     needs: ClassVar[tuple[str, ...]] = ()  # of `batch["extra"]`: mask, box, size
 
     def __init__(self, options: Mapping[str, Any], task: SingleLabel, facts: DataFacts) -> None:
@@ -75,6 +81,13 @@ class Method(nn.Module):
         self.options = dict(options)
         self.task = task
         self.facts = facts
+
+    def attach(self, build: Callable[[], nn.Module]) -> None:
+        """Lets a method that trains a second network keep one as its submodule, before the optimizer is made.
+
+        Args:
+            build: Makes a network like the one that is trained, with initial weights of its own.
+        """
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Returns the scalar to be minimised.
