@@ -135,11 +135,29 @@ class EmaConfig:
 class RelianceConfig:
     """How reliance on each cue is measured."""
 
-    cues: list[str] = field(default_factory=lambda: ["colour"])  # names of names.CUES
+    # Names of names.CUES; empty: all whose needs the images meet. Verdicts look at those that are named here, by the
+    # objective or by focus.ignore.
+    cues: list[str] = field(default_factory=list)
     every_n_epochs: int = 3  # in training, and after the last epoch
-    max_images: int = 1000  # validation images in training, a fixed sample; the verdict uses all
+    max_images: int = 1000  # validation images in training, a fixed sample (256 for a cue that nothing names)
     seed: int = 0  # of the donors drawn
     donors_per_class: int = 32  # size of the bank: at most this many a class, 2,048 in all, 64 MB
+
+
+@dataclass
+class FocusConfig:
+    """What the model must not look at, and how it is turned away from it."""
+
+    keep: str | None = None  # shape: ignore colour, and brightness where grey alone gives the label away
+    ignore: list[str] = field(default_factory=list)  # cues turned off: names of names.CUES; audit: those an audit names
+    by: list[str] = field(default_factory=lambda: ["augment"])  # augment, remove, consistency, groups, head; combinable
+    strength: float = 1.0  # share of the images whose cues are randomized; weight of consistency
+    auto: bool = False  # a controller sets the strength of each cue by the objective's bound on reliance
+    groups: str = "resample"  # method of by=[groups]
+    head: str = "dfr"  # method of by=[head]
+    attribute: str | None = None  # groups of by=[groups] and dfr; null: that of the cue, else of the primary metric
+    trial: bool = True  # a few seconds of training before the fit show whether the objective needs an ignored cue
+    force: bool = False  # train also where the trial shows that it does
 
 
 @dataclass
@@ -276,6 +294,7 @@ class Config:
     data: Any = MISSING  # a reader's dataclass
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     method: Any = MISSING  # a method's dataclass
+    focus: FocusConfig = field(default_factory=FocusConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: Any = MISSING  # AdamW or SGD, or {_target_: ...}
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

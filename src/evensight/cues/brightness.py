@@ -19,6 +19,7 @@ from evensight.cues.pixels import (
     per_image,
     quantile,
     standing_out,
+    sum_of,
     weighed,
 )
 
@@ -27,6 +28,10 @@ from evensight.cues.pixels import (
 MOST_GAIN = 4.0
 # A region whose luma is this close to the ground's, in grey levels, does not stand out.
 LEAST_CONTRAST = 16.0
+# Of what `remove` leaves: the value of a pixel of average steepness, and the least average that counts as such (grey
+# levels a pixel).
+MIDDLE_STEEPNESS = 48.0
+LEAST_STEEPNESS = 1.0
 
 
 def parted(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,6 +87,29 @@ def stretched(
     return _line(image, level_of(image), ground, gain, donor_ground)
 
 
+def outlines(image: Tensor, middle: float = MIDDLE_STEEPNESS, least: float = LEAST_STEEPNESS) -> Tensor:
+    """Returns the steepness of luma, whole float32 0 to 255 `[B, H, W]`, of images uint8 `[B, 3, H, W]`.
+
+    The magnitude of Sobel's gradient over its own mean in the image, times `middle`: an image whose luma was moved along
+    any straight line, rising or falling, has the same outlines but for rounding.
+
+    Args:
+        image: As above.
+        middle: What a pixel of average steepness becomes.
+        least: Grey levels a pixel; a flatter image is taken to be so steep, or its noise would be all that is seen.
+    """
+    level = torch.nn.functional.pad(level_of(image).unsqueeze(1), [1, 1, 1, 1], mode="replicate").squeeze(1)
+    across = level[:, :, 2:] - level[:, :, :-2]
+    across = across[:, :-2] + 2.0 * across[:, 1:-1] + across[:, 2:]
+    down = level[:, 2:] - level[:, :-2]
+    down = down[:, :, :-2] + 2.0 * down[:, :, 1:-1] + down[:, :, 2:]
+    # Eighths of a grey level a pixel, at most 1,443: whole, so that their mean is the same in any order.
+    steep = (across * across).addcmul_(down, down).sqrt_().round_()
+    mean = sum_of(steep) / (image.size(2) * image.size(3))
+    scale = middle / mean.clamp(min=8.0 * least)
+    return steep.mul_(per_image(scale)).round_().clamp_(0.0, 255.0)
+
+
 def _ground_and_region(image: Tensor) -> tuple[Tensor, Tensor]:
     level = level_of(image)
     ground, _, weight = standing_out(level)
@@ -102,13 +130,14 @@ class Brightness(Cue):
     `level` moves mean and spread of luma to the donor's, `quantiles` the whole histogram, `region` the luma of ground
     and region, to the negative where it must. Edges stay where they are; hue stays, chroma as far as it fits.
     `randomize` is `region`: the other two never turn a dark object on bright ground into a bright one on dark ground,
-    and so leave the sign of the contrast as it was. There is no `remove`: what takes luma away takes the outlines too.
+    and so leave the sign of the contrast as it was. `remove` leaves the outlines alone, in grey.
     """
 
     name = "brightness"
     version = 1
     noise_size = 0
     operators = ("level", "quantiles", "region")
+    removable = True
 
     def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns 36 features, float32: shares of 16 bands of luma, of the ground and of what stands out, and moments.
@@ -146,6 +175,14 @@ class Brightness(Cue):
         if operator == "quantiles":
             return matched(image, donor)
         return stretched(image, donor)
+
+    def remove(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
+        """Returns how steep luma is at each pixel, in grey: what is bright and what is dark, and by how much, is gone.
+
+        See `outlines`. Colour goes with it.
+        """
+        steep = outlines(image).to(torch.uint8)
+        return torch.stack([steep, steep, steep], dim=1)
 
     def reduce(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns the grey levels of the frame, sorted from bright above to dark below, around the region's level.

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from evensight.config import ModelConfig
+from evensight.cues import Cue
 from evensight.errors import UserError, first_line, nearest, unknown
 from evensight.models.network import Network
 from evensight.names import BACKBONES, resolve
@@ -37,12 +38,15 @@ class _Built:
     spec: PreprocessSpec
 
 
-def build_network(model: ModelConfig, num_classes: int) -> tuple[Network, PreprocessSpec]:
+def build_network(
+    model: ModelConfig, num_classes: int, removed: Sequence[Cue] = ()
+) -> tuple[Network, PreprocessSpec]:
     """Builds the network a configuration names; weights are drawn from torch's global generator.
 
     Args:
         model: What to build; keys left null are the backbone's own.
         num_classes: C.
+        removed: Cues that the network takes away from every image.
 
     Returns:
         The network, on the CPU, and what it wants of an image.
@@ -60,7 +64,7 @@ def build_network(model: ModelConfig, num_classes: int) -> tuple[Network, Prepro
     if model.checkpoint_path:
         load_weights(built.module, Path(model.checkpoint_path))
     num_features = _num_features(built.module, built.spec.size, model.backbone)
-    network = Network(built.module, num_features, num_classes, built.spec.mean, built.spec.std, model.drop_rate)
+    network = Network(built.module, num_features, num_classes, built.spec.mean, built.spec.std, model.drop_rate, removed)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
     return network, built.spec

@@ -1,4 +1,4 @@
-"""The network: normalise, backbone, head."""
+"""The network: take cues away, normalise, backbone, head."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from evensight.cues import Cue
 
 
 class Network(nn.Module):
@@ -18,6 +20,8 @@ class Network(nn.Module):
         mean: Of RGB in [0, 1].
         std: Of RGB in [0, 1].
         drop_rate: Dropout of the embedding before the head.
+        removed: Cues that are taken away from every image before anything else (`focus.by=[remove]`), in training and
+            in every exported form: the network cannot see them.
 
     Attributes:
         backbone: As given.
@@ -32,10 +36,12 @@ class Network(nn.Module):
         mean: Sequence[float] = (0.5, 0.5, 0.5),
         std: Sequence[float] = (0.5, 0.5, 0.5),
         drop_rate: float = 0.0,
+        removed: Sequence[Cue] = (),
     ) -> None:
         super().__init__()
         self.num_features = num_features
         self.num_classes = num_classes
+        self.removed = nn.ModuleList(removed)
         self.backbone = backbone
         self.drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(num_features, num_classes)
@@ -60,5 +66,13 @@ class Network(nn.Module):
     @torch.jit.export
     def embed(self, images: Tensor) -> Tensor:
         """Maps uint8 `[B, 3, S, S]` to the embedding `[B, D]`, before dropout."""
-        embedding: Tensor = self.backbone(images.float() * self.scale + self.shift)
+        embedding: Tensor = self.backbone(self.seen(images).float() * self.scale + self.shift)
         return embedding
+
+    @torch.jit.export
+    def seen(self, images: Tensor) -> Tensor:
+        """Returns uint8 `[B, 3, S, S]` as the network sees it: without the cues that it removes."""
+        extra: dict[str, Tensor] = {}
+        for cue in self.removed:
+            images = cue.remove(images, extra)
+        return images

@@ -81,12 +81,15 @@ class Contract(_Part):
     majority_class: int = Field(ge=0)
     data: DataContract
     graph_version: int
+    removed: tuple[CueContract, ...] = ()  # cues that the graph takes away from every image
     run: dict[str, Any] = Field(default_factory=dict)
     identity: str = ""
 
     def canonical(self) -> str:
         """Returns the one JSON text the identity is taken of: everything but the run and the identity."""
-        return canonical_json(self.model_dump(mode="json", exclude=set(NOT_IDENTITY)))
+        # Where nothing is removed the text is that of contracts from before there was such a key.
+        left_out = {*NOT_IDENTITY, *(() if self.removed else ("removed",))}
+        return canonical_json(self.model_dump(mode="json", exclude=left_out))
 
     def stated_objective(self) -> Objective:
         """Returns the objective that travels inside."""
