@@ -24,6 +24,7 @@ READERS: dict[str, str] = {
     "label_studio": "evensight.data.readers.label_studio:LabelStudioReader",
     "shapes": "evensight.data.datasets.shapes:ShapesReader",
     "coloured_mnist": "evensight.data.datasets.coloured_mnist:ColouredMnistReader",
+    "irm_mnist": "evensight.data.datasets.irm_mnist:IrmMnistReader",
     "bar": "evensight.data.datasets.bar:BarReader",
     "composite": "evensight.data.datasets.composite:CompositeReader",
 }
@@ -41,6 +42,16 @@ CUES: dict[str, str] = {
 
 # Cues that can be described and not transplanted: nothing measures reliance on them.
 DESCRIBED_ONLY = ("frame_size", "shape")
+
+# Which focus= turns a cue off.
+FOCUS_OPTIONS: dict[str, str] = {
+    "colour": "colour_off",
+    "brightness": "brightness_off",
+    "texture": "texture_off",
+    "background": "background_off",
+    "surround": "surround_off",
+    "border": "border_off",
+}
 
 METHODS: dict[str, str] = {
     "erm": "evensight.training.methods.erm:ERM",

@@ -42,6 +42,8 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.num_validation": (1, None),
     "data.num_test": (1, None),
     "data.conflict_ratio": (0.0, 1.0),
+    "data.label_noise": (0.0, 1.0),
+    "data.test_agreement": (0.0, 1.0),
     "method.label_smoothing": (0.0, 0.999),
     "model.drop_rate": (0.0, 0.999),
     "model.size": (1, 4096),

@@ -93,7 +93,7 @@ class ColouredMnistReader(Reader):
             drawn = 0
             for split, (positions, colour) in parts.items():
                 images = given["test" if split == "test" else "train"][0][positions]
-                _write(folder / "images" / f"{split}.npy", self._tinted(images, split, positions, colour))
+                write_images(folder / "images" / f"{split}.npy", self._tinted(images, split, positions, colour))
                 drawn += len(positions)
                 progress("colouring digits", drawn, total)
             files.write_json(done, {"version": self.version, "images": total})
@@ -179,7 +179,8 @@ def load_mnist(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return images, labels.astype(np.int64)
 
 
-def _write(file: Path, images: NDArray[np.uint8]) -> None:
+def write_images(file: Path, images: NDArray[np.uint8]) -> None:
+    """Writes images to an array file, whole or not at all."""
     with files.replaced(file) as temporary, temporary.open("wb") as stream:
         np.save(stream, images)
 
