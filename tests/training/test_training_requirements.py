@@ -7,6 +7,7 @@ import pytest
 
 from evensight.objective.objective import Objective
 from evensight.training.callbacks.best_checkpoint import is_better
+from evensight.training.record import Record
 from evensight.training.requirements import evidence_of_counts, out_of_reach, standing
 
 USUAL = {"colour": (0, 1)}
@@ -52,13 +53,42 @@ def test_counts_what_the_estimates_meet() -> None:
     # the gap of .009 meets; the majority class is right on 110 of 220, so the advantage is .323. Reliance is not known.
     assert (found.num_met, found.num_measured) == (4, 5)
     assert (found.primary, found.primary_n) == (0.5, 20)
-    assert found.rank == (4, float("-inf"))  # 20 images are too few to choose by
+    assert found.rank == (0, 4, float("-inf"))  # 20 images are too few to choose by
 
 
 def test_primary_ranks_where_it_has_images() -> None:
     table = counts({(0, 1): (20, 20), (0, 0): (40, 0), (1, 1): (40, 0)})
     evidence = evidence_of_counts(table.sum(axis=0), {"colour": table}, USUAL)
-    assert standing(objective(), evidence).rank == (0, 0.5)
+    assert standing(objective(), evidence).rank == (0, 0, 0.5)
+
+
+def test_reliance_of_the_epoch_counts_among_the_requirements() -> None:
+    table = counts({(0, 0): (90, 10), (1, 1): (90, 10)})
+    evidence = evidence_of_counts(table.sum(axis=0), {"colour": table}, USUAL)
+    stated = objective({"metric": "accuracy", "bound": 0.8}, {"metric": "reliance", "cue": "colour", "bound": 0.05})
+    for value, n, met in ((0.05, 100, 2), (0.06, 100, 1), (-0.2, 100, 2), (0.0, 20, 1)):
+        record = Record()
+        record.add("val/reliance/colour/hue", 0.5, (0.4, 0.6, 100))  # an operator alone is no figure of the cue
+        record.add("val/reliance/colour", value, (value - 0.03, value + 0.03, n))
+        found = standing(stated, evidence, record)
+        assert (found.num_met, found.num_measured) == (met, 2 if n >= 30 else 1)
+    assert standing(stated, evidence, Record()).num_measured == 1
+
+
+def test_a_bound_that_is_steered_by_comes_before_accuracy() -> None:
+    stated = objective({"metric": "accuracy", "bound": 0.95}, {"metric": "reliance", "cue": "colour", "bound": 0.05})
+
+    def rank(right: int, reliance: float) -> tuple[float, float, float]:
+        table = counts({(0, 0): (right, 100 - right), (1, 1): (right, 100 - right)})
+        record = Record()
+        record.add("val/reliance/colour", reliance, (reliance - 0.02, reliance + 0.02, 1000))
+        return standing(stated, evidence_of_counts(table.sum(axis=0), {}, USUAL), record, {"colour": 0.05}).rank
+
+    # Validation images that carry the shortcut flatter a network that takes it; so do estimates just below the bound.
+    assert rank(60, 0.01) > rank(99, 0.7)
+    assert rank(60, 0.01) > rank(99, 0.04)
+    assert rank(99, 0.04) > rank(99, 0.06)
+    assert rank(70, 0.01)[0] == rank(60, 0.03)[0] == 1
 
 
 def test_out_of_reach_needs_the_figures_to_deny_the_bound() -> None:

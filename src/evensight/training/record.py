@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,16 @@ class Record:
             "intervals": {name: [low, high, n] for name, (low, high, n) in self.intervals.items()},
             "floors": {name: dict(floor) for name, floor in self.floors.items()},
         }
+
+
+def flat(records: Iterable[Record]) -> dict[str, float]:
+    """Returns all figures by name, and for one with an interval ``<name>/low`` and ``<name>/high``."""
+    found: dict[str, float] = {}
+    for record in records:
+        found.update(record.metrics)
+        for name, (low, high, _) in record.intervals.items():
+            found[f"{name}/low"], found[f"{name}/high"] = low, high
+    return found
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -15,6 +15,8 @@ from evensight.objective.evidence import Counts, Evidence, Paired, comparisons, 
 from evensight.objective.objective import Objective
 from evensight.objective.requirement import Requirement
 from evensight.objective.verdict import corrected_p
+from evensight.training.focus.controller import meets, readings_of
+from evensight.training.record import Record, flat
 
 Array = NDArray[Any]
 
@@ -31,18 +33,26 @@ class Standing:
         num_measured: Requirements that were measured.
         primary: The primary metric, None where it has no image.
         primary_n: Its images.
+        num_held: Bounds on reliance that the fit steers by and that its intervals lie under.
     """
 
     num_met: int
     num_measured: int
     primary: float | None
     primary_n: int
+    num_held: int = 0
 
     @property
-    def rank(self) -> tuple[float, float]:
-        """What a better checkpoint has more of: requirements met, then the primary metric if it has enough images."""
+    def rank(self) -> tuple[float, float, float]:
+        """What a better checkpoint has more of.
+
+        Bounds that the fit steers by come first: an epoch that misses them is right more often on validation images in
+        which the shortcut holds, and for the wrong reason. Then requirements met, then the primary metric if it has
+        enough images.
+        """
         enough = self.primary is not None and self.primary_n >= LEAST_IMAGES
-        return float(self.num_met), float(self.primary) if enough and self.primary is not None else float("-inf")
+        primary = float(self.primary) if enough and self.primary is not None else float("-inf")
+        return float(self.num_held), float(self.num_met), primary
 
 
 def evidence_of_counts(
@@ -69,12 +79,45 @@ def evidence_of_counts(
     return Evidence(counts=Counts(overall, by_attribute), usual=usual, advantage=advantage)
 
 
-def standing(objective: Objective, evidence: Evidence) -> Standing:
-    """Returns how many requirements the estimates meet, and the primary metric."""
+def standing(
+    objective: Objective, evidence: Evidence, reliance: Record | None = None, steered: Mapping[str, float] | None = None
+) -> Standing:
+    """Returns how many requirements the estimates meet, and the primary metric.
+
+    Args:
+        objective: Resolved.
+        evidence: Of the counts of an epoch.
+        reliance: Figures of reliance of the same epoch, where it is measured in every one: what is measured now and
+            then would make the epochs in which it is look better.
+        steered: Cue to the bound on reliance that `focus=auto` steers by.
+    """
+    if reliance is not None:
+        evidence = dataclasses.replace(evidence, reliance=estimates_of_reliance(reliance))
     found = [estimates_meet(row) for _, row in measured(objective, evidence)]
     primary = primary_value(objective, evidence)
     value, n = primary if primary is not None else (None, 0)
-    return Standing(sum(found), len(found), value, n)
+    return Standing(sum(found), len(found), value, n, num_held(reliance or Record(), steered or {}))
+
+
+def num_held(reliance: Record, steered: Mapping[str, float]) -> int:
+    """Counts the cues whose reliance lies at or under its bound, by the rule that `focus=auto` steers by."""
+    readings = readings_of(flat([reliance]), steered)
+    return sum(meets(reading, steered[cue]) for cue, reading in readings.items())
+
+
+def estimates_of_reliance(record: Record) -> dict[str, dict[str, Paired]]:
+    """Returns the largest reliance on each cue as evidence that has the right estimate and n, and nothing else.
+
+    Figures do not say how many images each of the two outcomes moved alone, only their difference: good for estimates,
+    not for bounds.
+    """
+    found = {}
+    for name, (_, _, n) in record.intervals.items():
+        prefix, _, cue = name.rpartition("/")
+        if prefix == "val/reliance":
+            moved = round(record.metrics[name] * n)
+            found[cue] = {"largest": Paired(np.array(max(moved, 0)), np.array(max(-moved, 0)), np.array(n))}
+    return found
 
 
 def out_of_reach(objective: Objective, evidence: Evidence, level: float) -> list[Requirement]:

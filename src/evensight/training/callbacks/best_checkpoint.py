@@ -17,9 +17,10 @@ Key = tuple[float, ...]
 class BestCheckpoint(Checkpoint):
     """Writes `best.ckpt` after an epoch that is better than all before it.
 
-    Better is: more requirements whose estimate meets its bound, among those measured every epoch on at least 30
-    images; then a higher primary metric, if it is on at least 30; then a lower validation loss. A choice, not a
-    verdict. A loss that is not finite is never better. Without validation the last epoch is the best.
+    Better is: under `focus=auto`, more of the bounds that it steers by met; then more requirements whose estimate meets
+    its bound, among those measured every epoch on at least 30 images; then a higher primary metric, if it is on at
+    least 30; then a lower validation loss. A choice, not a verdict. A loss that is not finite is never better. Without
+    validation the last epoch is the best.
 
     Runs at the end of an epoch, after everything but `LastCheckpoint`; costs writing the weights when they are the
     best. Without room for them the run ends: it would lack what it is judged by.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import numpy as np
@@ -18,6 +18,9 @@ from evensight.training.figures import figures, parts_behind
 from evensight.training.record import Record
 from evensight.training.requirements import Standing, evidence_of_counts, out_of_reach, standing
 from evensight.training.task import SingleLabel
+
+if TYPE_CHECKING:
+    from evensight.training.callbacks.reliance_monitor import RelianceMonitor
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,9 @@ class BiasMonitor(Callback):
         confidence: Of the intervals, two-sided; what it leaves is the level of the warnings, over the whole fit.
         objective: Resolved; adds the last two figures and ranks epochs.
         class_counts: Training images of each class: lets the objective's `advantage` over the largest class be seen.
+        reliance: A callback that comes before this one and measures reliance after every epoch: `standing` counts the
+            objective's bounds on it too.
+        steered: Cue to the bound on reliance that `focus=auto` steers by; epochs that hold it rank before all others.
 
     Attributes:
         record: Figures of the last validation epoch, with intervals and floors.
@@ -57,9 +63,12 @@ class BiasMonitor(Callback):
         confidence: float = 0.95,
         objective: Objective | None = None,
         class_counts: Sequence[int] | None = None,
+        reliance: RelianceMonitor | None = None,
+        steered: Mapping[str, float] | None = None,
     ) -> None:
         self.classes, self.levels, self.usual = tuple(classes), dict(levels or {}), dict(usual or {})
         self.confidence, self.objective, self.class_counts = confidence, objective, class_counts
+        self.reliance, self.steered = reliance, dict(steered or {})
         self.confusion = SingleLabel(classes).counts({name: len(values) for name, values in self.levels.items()})
         self.record = Record()
         self.standing: Standing | None = None
@@ -94,7 +103,8 @@ class BiasMonitor(Callback):
         self.record = figures(overall, counts, self.classes, self.levels, self.usual, self.confidence)
         evidence = evidence_of_counts(overall, counts, self.usual, self.class_counts)
         if self.objective is not None:
-            self.standing = standing(self.objective, evidence)
+            reliance = None if self.reliance is None else self.reliance.record
+            self.standing = standing(self.objective, evidence, reliance, self.steered)
             self.record.add("val/requirements_met", self.standing.num_met)
             if self.standing.primary is not None:
                 self.record.add("val/primary", self.standing.primary)

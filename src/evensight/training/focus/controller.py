@@ -148,8 +148,8 @@ class Controller:
         """
         if list(state["cues"]) != list(self._cues):
             raise UserError(
-                f"focus: the checkpoint steers {', '.join(state['cues']) or 'no cue'}, and the objective bounds reliance "
-                f"on {', '.join(self._cues)}; bring the run's own objective back, or start a new run."
+                f"focus: the checkpoint steers {', '.join(state['cues']) or 'no cue'}, and the objective bounds "
+                f"reliance on {', '.join(self._cues)}; bring the run's own objective back, or start a new run."
             )
         self._cues = {cue: Steered(**known) for cue, known in state["cues"].items()}
         self.moves = [Move(**move) for move in state["moves"]]
@@ -186,8 +186,8 @@ class Controller:
         cue = max(ready, key=lambda name: self._cues[name].strength - self._cues[name].failed)
         state = self._cues[cue]
         why = (
-            f"reliance {_words(readings[cue])} meets its bound {self.bounds[cue]:g} in {state.held} epochs, and accuracy "
-            f"is {accuracy:.3f} where it was {state.before:.3f} before; less may do"
+            f"reliance {_words(readings[cue])} meets its bound {self.bounds[cue]:g} in {state.held} epochs, and "
+            f"accuracy is {accuracy:.3f} where it was {state.before:.3f} before; less may do"
         )
         return self._move(epoch, cue, (state.strength + state.failed) / 2, readings[cue], why)
 
@@ -226,8 +226,8 @@ def bounds_on_reliance(objective: Objective) -> dict[str, float]:
             bounds[requirement.cue] = min(requirement.bound_value, bounds.get(requirement.cue, math.inf))
     if not bounds:
         raise UserError(
-            f"focus: auto steers by the objective's bounds on reliance, and objective {objective.name!r} has none; state "
-            "one in objective.requirements, such as {metric: reliance, cue: colour, bound: 0.05}."
+            f"focus: auto steers by the objective's bounds on reliance, and objective {objective.name!r} has none; "
+            "state one in objective.requirements, such as {metric: reliance, cue: colour, bound: 0.05}."
         )
     return bounds
 
