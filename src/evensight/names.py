@@ -53,8 +53,25 @@ FOCUS_OPTIONS: dict[str, str] = {
     "border": "border_off",
 }
 
+# How focus turns a model away from a cue, in the order in which the words are said.
+FOCUS_BY = ("augment", "remove", "consistency", "groups", "head")
+# Methods that `focus.by` puts in the place of empirical risk minimisation, by its word.
+FOCUS_METHODS: dict[str, tuple[str, ...]] = {
+    "groups": ("resample", "logit_adjustment", "group_dro", "jtt", "lff", "fg_ccdb", "lisa"),
+    "head": ("dfr", "afr"),
+}
+
 METHODS: dict[str, str] = {
     "erm": "evensight.training.methods.erm:ERM",
+    "resample": "evensight.training.methods.resample:Resample",
+    "logit_adjustment": "evensight.training.methods.logit_adjustment:LogitAdjustment",
+    "group_dro": "evensight.training.methods.group_dro:GroupDRO",
+    "jtt": "evensight.training.methods.jtt:JTT",
+    "lff": "evensight.training.methods.lff:LfF",
+    "fg_ccdb": "evensight.training.methods.fg_ccdb:FGCCDB",
+    "lisa": "evensight.training.methods.lisa:LISA",
+    "dfr": "evensight.training.methods.dfr:DFR",
+    "afr": "evensight.training.methods.afr:AFR",
 }
 
 METRICS: dict[str, str] = {
@@ -74,6 +91,11 @@ BACKBONES: dict[str, str] = {
     "small_cnn": "evensight.models.small:SmallCNN",
     "mlp": "evensight.models.small:MLP",
 }
+
+
+def focus_setting(cue: str) -> str:
+    """Returns the setting that turns a cue off, such as ``focus=colour_off``; empty where there is none."""
+    return f"focus={FOCUS_OPTIONS[cue]}" if cue in FOCUS_OPTIONS else ""
 
 
 def resolve(table: Mapping[str, str], key: str, name: str) -> Any:

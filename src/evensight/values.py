@@ -8,7 +8,8 @@ from typing import Any
 
 from evensight.config import Config
 from evensight.errors import UserError, unknown, wrong_value
-from evensight.names import BACKBONES, CUES, DESCRIBED_ONLY
+from evensight.focus_values import check_focus
+from evensight.names import BACKBONES, CUES, DESCRIBED_ONLY, FOCUS_BY, FOCUS_METHODS
 
 RESUME_WHAT = (
     "resume=true needs the run to continue: write run=<run folder> resume=true, or resume=auto for the newest "
@@ -24,6 +25,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.side_tables": ("quarantine", "cues", "soft_labels"),
     "schedule.name": ("cosine", "constant"),
     "method.class_weights": ("none", "balanced"),
+    "method.penalty": ("l1", "l2"),
+    "method.over": ("class", "group", "cell"),
+    "focus.keep": ("shape",),
+    "focus.by": FOCUS_BY,
+    "focus.groups": FOCUS_METHODS["groups"],
+    "focus.head": FOCUS_METHODS["head"],
     "logger.mode": ("online", "offline"),
     "trainer.deterministic": ("true", "false", "warn"),
 }
@@ -45,6 +52,22 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "data.label_noise": (0.0, 1.0),
     "data.test_agreement": (0.0, 1.0),
     "method.label_smoothing": (0.0, 0.999),
+    "method.held_back": (0.0, 0.9),
+    "method.strength": (1e-6, 1e6),
+    "method.num_subsets": (1, 1000),
+    "method.cell_images": (1, None),
+    "method.gamma": (0.0, 100.0),
+    "method.tau": (0.0, None),
+    "method.smoothing": (1e-6, None),
+    "method.eta": (0.0, None),
+    "method.adjustment": (0.0, None),
+    "method.identify_epochs": (1, None),
+    "method.upweight": (1.0, None),
+    "method.q": (0.01, 1.0),
+    "method.decay": (0.0, 0.999),
+    "method.bias_epochs": (1, None),
+    "method.select_epochs": (0, None),
+    "method.select": (0.0, 1.0),
     "model.drop_rate": (0.0, 0.999),
     "model.size": (1, 4096),
     "model.crop_ratio": (0.01, 1.0),
@@ -54,6 +77,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "schedule.warmup_fraction": (0.0, 1.0),
     "schedule.final_fraction": (0.0, 1.0),
     "ema.decay": (0.0, 1.0),
+    "focus.strength": (0.0, 1.0),
     "reliance.every_n_epochs": (1, None),
     "reliance.max_images": (1, None),
     "reliance.donors_per_class": (1, 2048),
@@ -117,6 +141,7 @@ def check_values(config: Config) -> None:
             )
         if name in config.reliance.cues[:position]:
             raise UserError(f"reliance.cues: {name!r} is listed twice; each stands once.")
+    check_focus(config)
     # Names of timm and torchvision are looked up where the network is built: listing them takes seconds.
     if "/" not in config.model.backbone and config.model.backbone not in BACKBONES:
         raise unknown("model.backbone", config.model.backbone, [*BACKBONES, "timm/<name>", "torchvision/<name>"])

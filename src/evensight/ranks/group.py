@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from evensight.config import Config
 
 __all__ = ["World", "agreed", "any_rank", "barrier", "gathered", "joined", "leader_first", "parted"]
-__all__ += ["share_of_images", "summed", "world"]
+__all__ += ["rows_of_all", "share_of_images", "summed", "total_of_all", "world"]
 
 T = TypeVar("T")
 
@@ -164,6 +164,30 @@ def share_of_images(num: Any) -> Any:
     total = num.clone()
     _dist().all_reduce(total)
     return num * group.here.size / total.clamp(min=1)
+
+
+def rows_of_all(rows: Any) -> Any:
+    """Returns the rows of all ranks, one rank's after the other `[B * size, ...]`; every rank has as many.
+
+    It happens where they are; the host does not wait for a device.
+    """
+    group = _Joined.group
+    if group is None:
+        return rows
+    import torch
+
+    found = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(group.here.size)]
+    _dist().all_gather(found, rows.contiguous())
+    return torch.cat(found)
+
+
+def total_of_all(values: Any) -> Any:
+    """Returns the sum of a tensor over all ranks, where it is; the host does not wait for a device."""
+    if _Joined.group is None:
+        return values
+    total = values.clone()
+    _dist().all_reduce(total)
+    return total
 
 
 def barrier() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from evensight.training.task import SingleLabel
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
+    from evensight.training.training_images import TrainingImages
 
 Batch = dict[str, Any]
 Weights = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Phase:
     )  # parameters that learn; the others are frozen, their norms keep their statistics
     reset: tuple[str, ...] = ()  # weights that start again from their initial values
     # Sampling weight of each training image [N], asked for when the phase begins; None: the method's `sample_weights`.
-    sample_weights: Callable[[Manifest], Weights] | None = None
+    sample_weights: Callable[[Manifest], Weights | None] | None = None
 
 
 class Method(nn.Module):
@@ -55,7 +56,7 @@ class Method(nn.Module):
     The training room calls, in this order: `attach(build)` and `phases()` once; for every phase
     `sample_weights(manifest)` (the phase's own, if it has one); for every batch `views(batch)`, then
     `loss(model, batch)`; after every epoch `on_epoch_end(measurements)`; after the last phase, with the best weights,
-    `repair(model, loader)`.
+    `repair(model, images)`.
 
     The module's own parameters join the optimizer and its buffers the checkpoint, so whatever must survive a resumed
     run is a parameter or a buffer: per-image state is a buffer of `facts.num_images` rows, looked up by
@@ -113,12 +114,20 @@ class Method(nn.Module):
     def on_epoch_end(self, measurements: Mapping[str, float]) -> None:
         """Receives the figures of the epoch by their names in `metrics.jsonl`, before the checkpoint is written."""
 
-    def repair(self, model: nn.Module, loader: Iterable[Batch]) -> bool:
+    def kept(self) -> dict[str, Any]:
+        """Returns plain values that a checkpoint keeps beside parameters and buffers; `take` gets them back."""
+        return {}
+
+    def take(self, kept: Mapping[str, Any]) -> None:
+        """Takes over what `kept` gave when the checkpoint was written."""
+
+    def repair(self, model: nn.Module, images: TrainingImages) -> bool:
         """Changes the best network in place (last-layer methods) and returns whether it did.
 
         Args:
             model: The network with its best weights, in evaluation mode, on the CPU.
-            loader: The training batches.
+            images: Iterates over the training batches; `images.plain(positions)` gives chosen training images as
+                evaluation sees them.
         """
         return False
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def balanced_weights(class_counts: list[int]) -> Tensor:
 class ERM(Method):
     """Options: `label_smoothing` (0 to 1) and `class_weights` (`none` or `balanced`)."""
 
-    allowed = ("label_smoothing", "class_weights")
+    allowed: ClassVar[tuple[str, ...]] = ("label_smoothing", "class_weights")
 
     def __init__(self, options: Mapping[str, Any], task: SingleLabel, facts: DataFacts) -> None:
         super().__init__(options, task, facts)
@@ -41,7 +41,9 @@ class ERM(Method):
         """Returns the mean loss of the images whose weight is not 0."""
         logits: Tensor = model(batch["image"])
         batch["logits"] = logits.detach()
-        losses = self.task.loss(logits, batch["target"], self.label_smoothing)
-        if self.class_weights is not None:
-            losses = losses * (batch["target"] @ self.class_weights)
-        return mean_loss(losses, batch["weight"])
+        return mean_loss(self.losses(logits, batch["target"]), batch["weight"])
+
+    def losses(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Returns the loss of each image `[B]`, smoothed and weighted by class as the options say."""
+        losses = self.task.loss(logits, target, self.label_smoothing)
+        return losses if self.class_weights is None else losses * (target @ self.class_weights)
