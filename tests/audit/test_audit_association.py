@@ -93,7 +93,7 @@ def test_rows_and_pictures_are_of_the_cell_that_is_too_full() -> None:
 def test_it_is_an_alarm_where_the_objective_says_the_model_must_not_go_by_it(requirement: dict[str, Any]) -> None:
     finding = of(made(0.6, [requirement]), "colour")
     assert finding is not None and finding.severity == "alarm"
-    assert finding.setting == "reliance.cues=[colour]"
+    assert finding.setting == "focus=colour_off"
     weak = of(made(0.2, [requirement], num=4000), "colour")
     assert weak is not None and weak.severity == "warning"
 

@@ -30,7 +30,7 @@ def finding(number: int, severity: str, **keys: Any) -> dict[str, Any]:
         "danger": 1 - number / 100,
         "title": f"Finding {number} of 0.913 (0.90 to 0.92, n 1,000).",
         "action": "Do something about it.",
-        "setting": "reliance.cues=[colour]",
+        "setting": "focus=colour_off",
         "num_rows": 2,
         "row_ids": ["a#0", "b#0"],
         "paths": [f"{HOSTILE}.png", "b.png"],
@@ -158,7 +158,7 @@ def test_page_is_whole_and_trusts_no_name(make_audit) -> None:
     assert HOSTILE not in text
     assert not re.search(r"(?:src|href)=\"(?!data:|#)", text)  # nothing is fetched
     assert text.index("Finding 0") < text.index("Finding 1")
-    for said in ("reliance.cues=[colour]", "cleanlab is missing", "1,234", "two of them", "FAIL"):
+    for said in ("focus=colour_off", "cleanlab is missing", "1,234", "two of them", "FAIL"):
         assert said in text
 
 

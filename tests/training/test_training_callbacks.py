@@ -20,7 +20,7 @@ from evensight.files import append_line
 from evensight.training.callbacks.bias_monitor import BiasMonitor
 from evensight.training.callbacks.metrics_file import as_csv, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress, epoch_line
-from evensight.training.callbacks.reliance_monitor import reliance_figures
+from evensight.training.cue_figures import reliance_figures
 
 pytestmark = [
     # Lightning's own, in its plain use.

@@ -21,7 +21,7 @@ from evensight.audit.stakes import forbids
 from evensight.config import AuditConfig
 from evensight.metrics.association import association, cramers_v, crossed
 from evensight.metrics.multiplicity import draws_for, holm_adjusted
-from evensight.names import CUES
+from evensight.names import focus_setting
 from evensight.progress import Progress
 
 TITLE = "What goes with the class"
@@ -127,7 +127,7 @@ def _finding(data: AuditData, link: Linked, level: float) -> AuditFinding | None
         rows=rows[:200].tolist(),
         num_rows=len(rows),
         action=_action(data, link, severity),
-        setting=f"reliance.cues=[{column.name}]" if severity == "alarm" and column.name in CUES else "",
+        setting=focus_setting(column.name) if severity == "alarm" else "",
         exhibits=[] if severity == "note" else _exhibits(data, column, k, at),
     )
 

@@ -17,8 +17,8 @@ from evensight.audit.data import AuditData, Ints
 from evensight.audit.judging import Judged, judge_all
 from evensight.audit.shortcut_blocks import blocks_of, percent, spread, words
 from evensight.config import AuditConfig
-from evensight.cues import build_cue
 from evensight.errors import UserError, unknown
+from evensight.names import focus_setting
 from evensight.progress import Progress
 
 TITLE = "Shortcuts"
@@ -104,7 +104,7 @@ def _finding(data: AuditData, fit: Fit, each: Judged) -> AuditFinding | None:
         rows=contradicting[:200].tolist(),
         num_rows=len(contradicting),
         action=_action(each, n - right),
-        setting=_setting(found.cue) if each.severity != "note" else "",
+        setting=focus_setting(found.cue) if each.severity != "note" else "",
         exhibits=_exhibits(data, fit, found, contradicting) if each.severity != "note" else [],
     )
 
@@ -131,11 +131,6 @@ def _action(each: Judged, contradicting: int) -> str:
             f"{each.found.goes_with} still gives the class away by this. Watch the two together."
         ),
     }.get(each.why, "")
-
-
-def _setting(cue: str) -> str:
-    """The setting that watches a cue in training, where it can be transplanted."""
-    return f"reliance.cues=[{cue}]" if build_cue(cue).operators else ""
 
 
 def _figures(fit: Fit, each: Judged) -> dict[str, object]:

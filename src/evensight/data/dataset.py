@@ -235,6 +235,14 @@ def _check_extra(extra: Sequence[str], columns: Sequence[str]) -> tuple[str, ...
     return tuple(extra)
 
 
+def known_extra(manifest: Manifest) -> set[str]:
+    """Returns which of `EXTRA` are known of at least one image; a manifest has its columns even where they are empty."""
+    frame = manifest.frame
+    known = {"mask": "mask", "box": _BOX[0]}
+    there = {name for name, column in known.items() if column in frame.columns and frame[column].count() > 0}
+    return {"size"} | there
+
+
 def plain_images(
     manifest: Manifest, split: str, spec: PreprocessSpec, data: DataConfig, extra: Sequence[str] = ()
 ) -> ImageDataset:

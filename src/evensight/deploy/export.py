@@ -22,6 +22,7 @@ from evensight import __version__
 from evensight import files as whole
 from evensight.config import Config
 from evensight.cues import Cue, build_cues
+from evensight.cues.named import named_cues
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank
 from evensight.data.dataset import plain_images
@@ -80,7 +81,7 @@ def export(
     """
     started = time.perf_counter()
     network = network.cpu().eval()
-    cues = build_cues([*config.reliance.cues, *objective.cue_names(rivals=True)])
+    cues = build_cues(named_cues(config, objective.cue_names(rivals=True)))
     if probes is None:
         images = plain_images(manifest, "train", spec, config.data)
         probes = fit_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
@@ -92,7 +93,7 @@ def export(
     with staged(run.artifact) as folder:
         _write_tensors(folder, network, bank, probes)
         contract = _contract(
-            run, spec, objective, manifest, config, cues, temperature, digest_tensors(folder / files.DONORS)
+            run, network, spec, objective, manifest, config, cues, temperature, digest_tensors(folder / files.DONORS)
         )
         contract = contract.model_copy(
             update={"identity": identity_of(digest_tensors(folder / files.WEIGHTS), contract)}
@@ -175,6 +176,7 @@ def _existing(folder: Path, identity: str) -> Artifact | None:
 
 def _contract(
     run: Run,
+    network: Network,
     spec: PreprocessSpec,
     objective: Objective,
     manifest: Manifest,
@@ -198,6 +200,11 @@ def _contract(
         majority_class=int(training.argmax()),
         data=DataContract(name=manifest.name, content=manifest.digests.content, test=manifest.digests.test),
         graph_version=GRAPH_VERSION,
+        removed=tuple(
+            CueContract(name=cue.name, version=cue.version, operators=cue.operators)
+            for cue in network.removed
+            if isinstance(cue, Cue)
+        ),
         run={
             "folder": run.folder.name,
             "experiment": config.experiment_name,

@@ -32,7 +32,6 @@ from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.callbacks.last_checkpoint import LastCheckpoint
 from evensight.training.callbacks.metrics_file import MetricsFile, cut_back, read_lines
 from evensight.training.callbacks.progress import Progress
-from evensight.training.callbacks.reliance_monitor import RelianceMonitor
 from evensight.training.checkpoint import (
     check_settings,
     check_weights,
@@ -41,13 +40,14 @@ from evensight.training.checkpoint import (
     write_checkpoint,
 )
 from evensight.training.classifier import Classifier
-from evensight.training.donors import available_cues, prepare_bank, stated_cues, validation_sample
+from evensight.training.donors import measured_cues, prepare_bank
 from evensight.training.going_back import going_back
 from evensight.training.methods.facts import data_facts
 from evensight.training.mirrors import mirrored
 from evensight.training.mirrors.base import Mirror
 from evensight.training.phases import fit
 from evensight.training.trainer import build_trainer, user_callbacks
+from evensight.training.watching import reliance_monitor
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
         lightning.seed_everything(config.seed, workers=False, verbose=False)
     classifier = build_classifier(config, manifest, objective)
     datamodule = build_datamodule(config, manifest, classifier)
-    cues = available_cues(stated_cues(config, objective), manifest)
+    cues = measured_cues(config, objective, manifest)
     bank = prepare_bank(config, run, manifest, classifier.spec, cues)
     resume = _resumed(config, run, classifier) if config.resume else None
 
@@ -130,9 +130,7 @@ def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective
     """
     read_checkpoint(run.checkpoints / "best.ckpt")
     classifier = _untrained(config, manifest, objective)
-    bank = prepare_bank(
-        config, run, manifest, classifier.spec, available_cues(stated_cues(config, objective), manifest)
-    )
+    bank = prepare_bank(config, run, manifest, classifier.spec, measured_cues(config, objective, manifest))
     return _result(config, run, manifest, objective, classifier, bank, 0.0)
 
 
@@ -182,16 +180,14 @@ def build_callbacks(
     gives the weights back when validation ends; then come the user's own callbacks, the files they are written to, and
     last the checkpoint, which holds them all.
     """
-    confidence, reliance = objective.confidence, config.reliance
+    confidence = objective.confidence
     class_counts = classifier.method.facts.class_counts
     bias = BiasMonitor(manifest.classes, manifest.levels, manifest.usual, confidence, objective, class_counts)
     settings = config.finite_guard
     guard = FiniteGuard(settings.max_skipped, settings.lr_factor) if settings.enabled else None
     callbacks: list[Callback] = [bias] if guard is None else [guard, bias]
     if cues:
-        images, extra = validation_sample(config, manifest, classifier.spec, cues)
-        every, batch_size = reliance.every_n_epochs, config.data.eval_batch_size
-        callbacks.append(RelianceMonitor(cues, bank, images, extra, reliance.seed, every, confidence, batch_size))
+        callbacks.append(reliance_monitor(config, run, manifest, objective, classifier.spec, bank, cues))
     callbacks += user_callbacks(config)
     if config.ema.enabled:
         callbacks.append(AverageWeights(config.ema.decay, guard))

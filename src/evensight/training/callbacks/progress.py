@@ -38,8 +38,25 @@ def epoch_line(epoch: int, num_epochs: int, metrics: Mapping[str, float]) -> str
     if "val/accuracy" not in metrics and "train/accuracy" in metrics:
         parts.append(f"training accuracy {metrics['train/accuracy']:.3f}")
     parts += standing(metrics)
-    reliance = [name for name in metrics if name.count("/") == 2 and "/reliance/" in name]
-    return "  ".join([*parts, *(f"reliance on {name.split('/')[2]} {metrics[name]:.3f}" for name in reliance)])
+    if reliance := _of_cues(metrics, "val/reliance/"):
+        parts.append(f"reliance on {reliance}")
+    return "  ".join(parts)
+
+
+def cue_line(metrics: Mapping[str, float]) -> str:
+    """Returns what cues decide against the label, and accuracy without them, in one line; empty where unmeasured."""
+    words = {
+        "val/decided_by/": "images that a cue contradicts, decided by",
+        "val/accuracy_without/": "accuracy without",
+    }
+    found = {text: _of_cues(metrics, prefix) for prefix, text in words.items()}
+    return "; ".join(f"{text} {values}" for text, values in found.items() if values)
+
+
+def _of_cues(metrics: Mapping[str, float], prefix: str) -> str:
+    """Returns "colour 0.763, texture 0.010": the figures named `prefix` and a cue."""
+    found = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    return ", ".join(f"{cue} {value:.3f}" for cue, value in found.items() if "/" not in cue)
 
 
 def standing(metrics: Mapping[str, float], named: bool = True) -> list[str]:
@@ -101,7 +118,10 @@ class Progress(Callback):
         """Writes the line of the epoch."""
         self._close()
         if trainer.is_global_zero:
-            log.info(epoch_line(trainer.current_epoch, num_epochs(trainer), self.metrics.record.metrics))
+            metrics = self.metrics.record.metrics
+            log.info(epoch_line(trainer.current_epoch, num_epochs(trainer), metrics))
+            if cues := cue_line(metrics):
+                log.info("  %s", cues)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Takes the bar away: what validation has to say would be written into it."""
