@@ -98,11 +98,6 @@ def focus_setting(cue: str) -> str:
     return f"focus={FOCUS_OPTIONS[cue]}" if cue in FOCUS_OPTIONS else ""
 
 
-def focus_setting(cue: str) -> str:
-    """Returns the setting that turns a cue off, such as ``focus=colour_off``; empty where there is none."""
-    return f"focus={FOCUS_OPTIONS[cue]}" if cue in FOCUS_OPTIONS else ""
-
-
 def resolve(table: Mapping[str, str], key: str, name: str) -> Any:
     """Imports and returns what `name` stands for in `table`.
 

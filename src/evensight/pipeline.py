@@ -52,6 +52,7 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         log_to(run.log_file)
         with leader_first():
             manifest, objective = _prepared(config, stated, _recorded(run))
+        _focused(config, run, manifest, objective)
         if rank.leads and config.resume is not True:
             _say_audit(manifest)
         log.info("run: %s", run.folder)  # from here on it stays: a mistake in the data takes a new folder away
@@ -250,6 +251,13 @@ def _begin(run: Run, manifest: Manifest, objective: Objective) -> None:
         )
     run.write_json("data.json", {"schema_version": 1, **data, "side_tables": tables})
     run.write_json("objective.json", objective.canonical())
+
+
+def _focused(config: Config, run: Run, manifest: Manifest, objective: Objective) -> None:
+    """Decides what is turned off; a refusal comes before the run begins."""
+    from evensight.training.focus.prepared import prepare_focus
+
+    prepare_focus(config, run, manifest, objective)
 
 
 def _trained(config: Config, run: Run, manifest: Manifest, objective: Objective) -> TrainResult:

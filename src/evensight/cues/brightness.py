@@ -90,8 +90,8 @@ def stretched(
 def outlines(image: Tensor, middle: float = MIDDLE_STEEPNESS, least: float = LEAST_STEEPNESS) -> Tensor:
     """Returns the steepness of luma, whole float32 0 to 255 `[B, H, W]`, of images uint8 `[B, 3, H, W]`.
 
-    The magnitude of Sobel's gradient over its own mean in the image, times `middle`: an image whose luma was moved along
-    any straight line, rising or falling, has the same outlines but for rounding.
+    The magnitude of Sobel's gradient over its own mean in the image, times `middle`: an image whose luma was moved
+    along any straight line, rising or falling, has the same outlines but for rounding.
 
     Args:
         image: As above.

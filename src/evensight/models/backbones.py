@@ -64,10 +64,11 @@ def build_network(
     if model.checkpoint_path:
         load_weights(built.module, Path(model.checkpoint_path))
     num_features = _num_features(built.module, built.spec.size, model.backbone)
-    network = Network(built.module, num_features, num_classes, built.spec.mean, built.spec.std, model.drop_rate, removed)
+    spec = built.spec
+    network = Network(built.module, num_features, num_classes, spec.mean, spec.std, model.drop_rate, removed)
     if model.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    return network, built.spec
+    return network, spec
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -74,5 +74,5 @@ class Network(nn.Module):
         """Returns uint8 `[B, 3, S, S]` as the network sees it: without the cues that it removes."""
         extra: dict[str, Tensor] = {}
         for cue in self.removed:
-            images = cue.remove(images, extra)
+            images = cue.remove(images, extra)  # type: ignore[operator]
         return images

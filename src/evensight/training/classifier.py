@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from evensight import names
 from evensight.config import ModelConfig
+from evensight.cues import build_cues
 from evensight.errors import RunError
 from evensight.models.backbones import build_network
 from evensight.models.network import Network
@@ -28,6 +29,8 @@ from evensight.ranks.group import share_of_images
 from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.compiling import compile_training
 from evensight.training.epoch_sums import EpochSums
+from evensight.training.focus.focused import Focused
+from evensight.training.focus.settings import Focus
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.position import position, settle
@@ -85,6 +88,7 @@ class Classifier(lightning.LightningModule):
         seed: Of the initial weights and of every step; None leaves torch's generator alone.
         allow_targets: Further packages that `_target_` may name.
         compile: Whether training steps go through `torch.compile`.
+        focus: What `Focus.plain` says; None ignores nothing.
     """
 
     def __init__(
@@ -98,22 +102,26 @@ class Classifier(lightning.LightningModule):
         seed: int | None = None,
         allow_targets: list[str] | None = None,
         compile: bool = False,
+        focus: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.seed = seed
         self.task = SingleLabel(classes)
+        turned = Focus.from_plain(focus) if focus is not None else Focus()
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
 
             def build() -> tuple[Network, PreprocessSpec]:
-                return build_network(ModelConfig(**model), self.task.num_outputs)
+                return build_network(ModelConfig(**model), self.task.num_outputs, build_cues(turned.removed))
 
             self.network, self.spec = build()
             options = {key: value for key, value in method.items() if key != "name"}
             kind = names.resolve(names.METHODS, "method.name", method["name"])
             self.method: Method = kind(options, self.task, DataFacts(**facts))
+            if turned.randomized:
+                self.method = Focused(self.method, turned)
             self.method.attach(lambda: build()[0])
         self.phase = Phase("fit")
         self.num_epochs: int | None = None  # of all phases together; the trainer knows those of one
@@ -223,10 +231,12 @@ class Classifier(lightning.LightningModule):
         settle(checkpoint["loops"], where)
         checkpoint["phase"], checkpoint["position"] = self.phase_state, where
         checkpoint["sums"] = self._sums.state_dict()
+        checkpoint["method"] = self.method.kept()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes the sums of an epoch that is not over; `on_train_start` goes on with them."""
         self._resumed = checkpoint["sums"] if checkpoint["position"]["batches"] else None
+        self.method.take(checkpoint["method"])
 
     def on_validation_epoch_start(self) -> None:
         """Stops the clock of the training steps and starts the sums."""
@@ -251,7 +261,10 @@ class Classifier(lightning.LightningModule):
                     "lower optimizer.lr, clip with trainer.gradient_clip_val, or look with trainer.detect_anomaly=true."
                 )
         measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.method.on_epoch_end({**measured, **figures})
+        epochs = {"epoch": float(self.current_epoch)}
+        if self.num_epochs is not None and self.num_epochs > 0:
+            epochs["num_epochs"] = float(self.num_epochs)
+        self.method.on_epoch_end({**measured, **figures, **epochs})
 
     def _keep_frozen(self) -> None:
         if self.phase.trainable != ("*",):

@@ -41,12 +41,17 @@ from evensight.training.checkpoint import (
 )
 from evensight.training.classifier import Classifier
 from evensight.training.donors import measured_cues, prepare_bank
+from evensight.training.focus.focused import Focused
+from evensight.training.focus.prepared import prepare_focus, recorded_focus
+from evensight.training.focus.record import add_moves
+from evensight.training.focus.settings import Focus, method_section
 from evensight.training.going_back import going_back
 from evensight.training.methods.facts import data_facts
 from evensight.training.mirrors import mirrored
 from evensight.training.mirrors.base import Mirror
 from evensight.training.phases import fit
 from evensight.training.trainer import build_trainer, user_callbacks
+from evensight.training.training_images import TrainingImages
 from evensight.training.watching import reliance_monitor
 
 log = logging.getLogger(__name__)
@@ -94,7 +99,10 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
     """
     if config.trainer.seed_everything:
         lightning.seed_everything(config.seed, workers=False, verbose=False)
-    classifier = build_classifier(config, manifest, objective)
+    focus = prepare_focus(config, run, manifest, objective)
+    if focus.bounds:  # a controller goes by every epoch
+        config = dataclasses.replace(config, reliance=dataclasses.replace(config.reliance, every_n_epochs=1))
+    classifier = build_classifier(config, manifest, objective, focus)
     datamodule = build_datamodule(config, manifest, classifier)
     cues = measured_cues(config, objective, manifest)
     bank = prepare_bank(config, run, manifest, classifier.spec, cues)
@@ -114,6 +122,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
             resume=resume,
         )
         seconds = time.perf_counter() - start
+        _write_moves(run, classifier)
         result = _result(config, run, manifest, objective, classifier, bank, seconds)
         _repair(run, classifier, datamodule, result)
         _write_findings(run, manifest, dict(item for one in gathered(datamodule.failures()) for item in one.items()))
@@ -129,23 +138,27 @@ def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective
         UserError: If the run has no checkpoint.
     """
     read_checkpoint(run.checkpoints / "best.ckpt")
-    classifier = _untrained(config, manifest, objective)
+    classifier = _untrained(config, manifest, objective, recorded_focus(run))
     bank = prepare_bank(config, run, manifest, classifier.spec, measured_cues(config, objective, manifest))
     return _result(config, run, manifest, objective, classifier, bank, 0.0)
 
 
-def build_classifier(config: Config, manifest: Manifest, objective: Objective | None = None) -> Classifier:
+def build_classifier(
+    config: Config, manifest: Manifest, objective: Objective | None = None, focus: Focus | None = None
+) -> Classifier:
     """Builds the LightningModule from plain values; the objective may name the attribute that a method goes by."""
+    focus = focus or Focus()
     return Classifier(
         model=_plain(config.model),
         classes=list(manifest.classes),
-        method=_plain(config.method),
+        method=method_section(config, focus, manifest),
         optimizer=_plain(config.optimizer),
         schedule=_plain(config.schedule),
         facts=_plain(data_facts(manifest, objective)),
         seed=config.seed if config.trainer.seed_everything else None,
         allow_targets=list(config.allow_targets),
         compile=config.trainer.compile,
+        focus=focus.plain(),
     )
 
 
@@ -208,11 +221,18 @@ def _plain(section: Any) -> dict[str, Any]:
     return {str(key): value for key, value in section.items()}
 
 
-def _untrained(config: Config, manifest: Manifest, objective: Objective) -> Classifier:
+def _write_moves(run: Run, classifier: Classifier) -> None:
+    """Records what a controller did, for the report."""
+    method = classifier.method
+    if world().leads and isinstance(method, Focused) and method.controller is not None:
+        add_moves(run, [dataclasses.asdict(move) for move in method.controller.moves])
+
+
+def _untrained(config: Config, manifest: Manifest, objective: Objective, focus: Focus) -> Classifier:
     """A classifier whose weights are about to be replaced: nothing is fetched for it."""
     model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None)
     trainer = dataclasses.replace(config.trainer, compile=False)
-    return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest, objective)
+    return build_classifier(dataclasses.replace(config, model=model, trainer=trainer), manifest, objective, focus)
 
 
 def _resumed(config: Config, run: Run, classifier: Classifier) -> Path | None:
@@ -252,7 +272,7 @@ def _result(
     seconds: float,
 ) -> TrainResult:
     """Puts the best weights into a network without a trace of training: no compiled code, no device, no average."""
-    clean, best = _untrained(config, manifest, objective), run.checkpoints / "best.ckpt"
+    clean, best = _untrained(config, manifest, objective, recorded_focus(run)), run.checkpoints / "best.ckpt"
     best_epoch = None
     if best.is_file():
         checkpoint = read_checkpoint(best)
@@ -276,7 +296,8 @@ def _repair(run: Run, classifier: Classifier, datamodule: ImageDataModule, resul
     checkpoint = read_checkpoint(best) if best.is_file() else {}
     if checkpoint.get("repaired"):  # by a process that was killed after it
         return
-    if classifier.method.repair(result.network, datamodule.train_dataloader()) and checkpoint:
+    images = TrainingImages(datamodule.manifest, datamodule.spec, datamodule.data, datamodule.train_dataloader())
+    if classifier.method.repair(result.network, images) and checkpoint:
         repaired = {f"network.{name}": value for name, value in result.network.state_dict().items()}
         weights = {**checkpoint["state_dict"], **repaired}
         write_checkpoint({**checkpoint, "state_dict": weights, "repaired": True}, best)

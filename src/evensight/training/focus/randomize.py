@@ -1,0 +1,53 @@
+"""Training images whose ignored cues are those of other images of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from evensight.cues import Cue
+from evensight.training.methods.base import Batch
+
+# Of a cue's columns of the noise: the first sorts the batch, which pairs each image with a donor; the second says
+# whether the image is changed at all; then come those that the cue itself uses.
+OWN_COLUMNS = 2
+# What moves pixels from place to place comes before what changes their tone, which would be moved with them otherwise.
+ORDER = ("background", "surround", "border", "texture", "brightness", "colour")
+
+
+def in_order(cues: Sequence[str]) -> tuple[str, ...]:
+    """Returns names of cues in the order in which they are randomized, each once."""
+    return tuple(sorted(dict.fromkeys(cues), key=lambda name: (ORDER.index(name) if name in ORDER else -1, name)))
+
+
+def noise_columns(cues: Sequence[Cue]) -> int:
+    """Returns how many numbers an image needs to be randomized once."""
+    return sum(OWN_COLUMNS + cue.noise_size for cue in cues)
+
+
+def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tensor) -> Tensor:
+    """Returns the batch's images, uint8 `[B, 3, S, S]`, each cue of each taken from another image of the batch.
+
+    Whose cue an image gets, and whether, follows from the noise alone: no generator is asked, and the same batch gets
+    the same pixels on any device.
+
+    Args:
+        batch: With `image` and the `extra` that the cues need.
+        cues: In the order in which they act; each has donors of its own.
+        strength: Share of the images that are changed, by cue `[len(cues)]`.
+        noise: `[B, noise_columns(cues)]`, uniform in [0, 1).
+    """
+    image: Tensor = batch["image"]
+    extra: dict[str, Tensor] = batch["extra"]
+    start = 0
+    for number, cue in enumerate(cues):
+        own = noise[:, start : start + OWN_COLUMNS + cue.noise_size]
+        start += own.size(1)
+        donor = own[:, 0].argsort()
+        donor_extra = {name: extra[name][donor] for name in cue.needs}
+        changed = cue.randomize(image, image[donor], own[:, OWN_COLUMNS:], extra, donor_extra)
+        chosen = own[:, 1] < strength[number]
+        image = torch.where(chosen[:, None, None, None], changed, image)
+    return image
