@@ -1,0 +1,7 @@
+"""The page."""
+
+from typing import Any
+
+
+def page(found: dict[str, Any]) -> str:
+    return ""
