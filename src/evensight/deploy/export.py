@@ -25,7 +25,7 @@ from evensight.cues import Cue, build_cues
 from evensight.cues.named import named_cues
 from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank
-from evensight.data.dataset import plain_images
+from evensight.data.dataset import known_extra, plain_images
 from evensight.data.manifest import Manifest
 from evensight.deploy.fitting import fit_probes, judged
 from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_program, compile_script
@@ -83,7 +83,8 @@ def export(
     network = network.cpu().eval()
     cues = build_cues(named_cues(config, objective.cue_names(rivals=True)))
     if probes is None:
-        images = plain_images(manifest, "train", spec, config.data)
+        needs = sorted({name for cue in cues for name in cue.needs} & known_extra(manifest))
+        images = plain_images(manifest, "train", spec, config.data, needs)
         probes = fit_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
     validation = plain_images(manifest, "validation", spec, config.data)
     temperature = fit_temperature(*judged(network, validation, config.data.eval_batch_size))

@@ -39,15 +39,16 @@ def judged(network: Network, dataset: ImageDataset, batch_size: int) -> tuple[ND
 def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int, batch_size: int) -> dict[str, Probe]:
     """Fits, for each cue, what a model that sees this cue alone would say, on at most 20,000 images.
 
-    Cues that need more of an image than its pixels are left out.
+    Cues that need more of an image than the data set gives are left out.
     """
-    usable = [cue for cue in cues if not cue.needs]
+    usable = [cue for cue in cues if set(cue.needs) <= set(dataset.extra)]
 
     def work(batch: Batch) -> list[Tensor]:
         known = batch["weight"] > 0
         # Batches come channels_last, in which a cue's arithmetic on one channel takes twice as long.
         image = batch["image"][known].contiguous()
-        return [batch["label"][known], *(cue.describe(image, {}) for cue in usable)]
+        extra = {name: value[known] for name, value in batch["extra"].items()}
+        return [batch["label"][known], *(cue.describe(image, extra) for cue in usable)]
 
     parts = mapped(dataset, work, batch_size, MOST_PROBE_IMAGES, seed)
     if not usable or not parts:

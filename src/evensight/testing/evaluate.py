@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from evensight import files
+from evensight.data.dataset import known_extra
 from evensight.data.manifest import Manifest
 from evensight.data.seal import interrupted_opening, record_opening
 from evensight.errors import UserError
@@ -21,6 +22,7 @@ from evensight.objective.objective import Objective
 from evensight.records.artifact import Artifact
 from evensight.records.contract import Contract
 from evensight.run import Run
+from evensight.testing.extras import Extras
 from evensight.testing.pictures import write_pictures
 from evensight.testing.predictions import Progress, Served, silent
 from evensight.testing.reliance import instruments, reliance_of
@@ -79,10 +81,11 @@ def evaluate(
     contract, split = artifact.contract, split or stage
     objective = contract.stated_objective()
     _check_names(contract, manifest)
-    served, tools = Served(artifact), instruments(artifact)
+    served, tools = Served(artifact), instruments(artifact, known_extra(manifest))
+    extras = Extras(manifest, split, contract, {name for cue in tools.cues for name in cue.needs})
     # Counted before anything is seen: a test that is interrupted has opened the split too.
     openings = _opened(manifest, artifact, stage, run) if _counted(manifest, split) else 0
-    scores = score(served, tools, manifest, split, contract.majority_class, batch_size, progress)
+    scores = score(served, tools, manifest, split, contract.majority_class, batch_size, progress, extras)
     _name_failures(scores, split)
     found = evidence(scores, contract, tools.missing, artifact.model_path.stat().st_size)
     truths: dict[str, Truth] = {}
@@ -100,7 +103,7 @@ def evaluate(
         openings=openings,
     )
     written = _write_table(run.predictions / f"{stage}.parquet", scores, truths, contract)
-    write_pictures(run.pictures / stage, served, tools, manifest, scores)
+    write_pictures(run.pictures / stage, served, tools, manifest, scores, extras)
     verdicts.write(run.verdicts / f"{stage}.json", verdict)
     if stage == "test":
         artifact.attach("verdict_test", verdict.model_dump(mode="json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from evensight.cues.reliance import Outcome, examples
 from evensight.data.manifest import Manifest
 from evensight.files import staged, write_json
+from evensight.testing.extras import Extras
 from evensight.testing.predictions import Served, from_rows
 from evensight.testing.reliance import Instruments
 from evensight.testing.scores import Scores
@@ -21,17 +23,26 @@ NUM_MISTAKES = 24
 NUM_TRANSPLANTS = 12
 
 
-def write_pictures(folder: Path, served: Served, tools: Instruments, manifest: Manifest, scores: Scores) -> None:
+def write_pictures(
+    folder: Path,
+    served: Served,
+    tools: Instruments,
+    manifest: Manifest,
+    scores: Scores,
+    extras: Extras | None = None,
+) -> None:
     """Writes `<folder>/*.png`, every image as the network sees it, and `<folder>.json`, which says what they show.
 
     The mistakes are the most confident ones; the transplants are evenly spread over the split, none is chosen.
     """
     with staged(folder) as temporary:
-        shown = _draw(temporary, served, tools, manifest, scores)
+        shown = _draw(temporary, served, tools, manifest, scores, extras)
     write_json(folder.with_name(f"{folder.name}.json"), {"schema_version": 1, **shown})
 
 
-def _draw(folder: Path, served: Served, tools: Instruments, manifest: Manifest, scores: Scores) -> dict[str, Any]:
+def _draw(
+    folder: Path, served: Served, tools: Instruments, manifest: Manifest, scores: Scores, extras: Extras | None
+) -> dict[str, Any]:
     load = from_rows(manifest, scores.rows, served.max_pixels)
 
     def pixels(place: int) -> Tensor:
@@ -50,7 +61,8 @@ def _draw(folder: Path, served: Served, tools: Instruments, manifest: Manifest, 
     count = len(scores.known)
     places = np.unique(np.linspace(0, count - 1, min(NUM_TRANSPLANTS, count)).astype(int)).tolist()
     images = torch.stack([pixels(place) for place in places]) if places else None
-    transplants = [] if images is None else _transplants(folder, served, tools, scores, places, images)
+    extra = {} if extras is None else extras.at(scores.known[places])
+    transplants = [] if images is None else _transplants(folder, served, tools, scores, places, images, extra)
     return {"mistakes": mistakes, "transplants": transplants}
 
 
@@ -63,14 +75,20 @@ def worst_mistakes(scores: Scores, count: int) -> list[int]:
 
 
 def _transplants(
-    folder: Path, served: Served, tools: Instruments, scores: Scores, places: list[int], images: Tensor
+    folder: Path,
+    served: Served,
+    tools: Instruments,
+    scores: Scores,
+    places: list[int],
+    images: Tensor,
+    extra: Mapping[str, Tensor],
 ) -> list[dict[str, Any]]:
     cues = {cue.name: cue for cue in tools.cues}
     entries = []
     for name, operators in scores.outcomes.items():
         for operator, outcome in operators.items():
             chosen = _at(outcome, places)
-            shown = examples(images, chosen, operator, range(len(places)), tools.bank, cues[name])
+            shown = examples(images, chosen, operator, range(len(places)), tools.bank, cues[name], extra)
             decided = served.classes(torch.stack([changed for _, _, changed in shown]))
             for number, (image, donor, changed) in enumerate(shown):
                 names = {part: f"{name}_{number:02}_{part}.png" for part in ("image", "donor")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -43,9 +43,15 @@ class Instruments:
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def instruments(artifact: Artifact) -> Instruments:
-    """Reads the donors and probes of an artifact and finds its cues; another version of a cue is not used."""
+def instruments(artifact: Artifact, known: Collection[str] = ()) -> Instruments:
+    """Reads the donors and probes of an artifact and finds its cues; another version of a cue is not used.
+
+    Args:
+        artifact: Opened.
+        known: What the images come with beside their pixels: of `mask`, `box`, `size`.
+    """
     tensors = artifact.donors()
+    bank = DonorBank.from_state(_under(tensors, "bank/"))
     cues: list[Cue] = []
     missing: dict[str, str] = {}
     for stated in artifact.contract.cues:
@@ -55,11 +61,12 @@ def instruments(artifact: Artifact) -> Instruments:
         cue = build_cue(stated.name)
         if cue.version != stated.version or tuple(cue.operators) != stated.operators:
             missing[stated.name] = f"the artifact has version {stated.version} of the cue, this evensight {cue.version}"
-        elif cue.needs:
-            missing[stated.name] = f"the cue needs {', '.join(cue.needs)} of each image"
+        elif lacking := [name for name in cue.needs if name not in known]:
+            missing[stated.name] = f"the cue needs the {' and the '.join(lacking)} of each image"
+        elif lacking := [name for name in cue.needs if name not in bank.extra]:
+            missing[stated.name] = f"the artifact's donors come without their {' and '.join(lacking)}"
         else:
             cues.append(cue)
-    bank = DonorBank.from_state(_under(tensors, "bank/"))
     if len(torch.unique(bank.labels)) < 2:
         missing |= {cue.name: "the donors are all of one class" for cue in cues}
         cues = []
@@ -81,9 +88,11 @@ def reliance_of(
 
     Returns:
         By cue and operator, the outcomes of the images that could be decoded, in their order: the same to the image as
-        those of a verdict on the same images.
+        those of a verdict on the same images. A cue that needs more than pixels is named in the log and left out.
     """
     served, tools = Served(artifact), instruments(artifact)
+    for cue, why in tools.missing.items():
+        log.warning("reliance on %s is not measured: %s", cue, why)
     errors: dict[int, str] = {}
     load = from_sources(images, served.max_pixels)
     work = partial(measured, served, tools)
@@ -93,12 +102,19 @@ def reliance_of(
     return joined(tools, parts)
 
 
-def measured(served: Served, tools: Instruments, batch: Batch) -> Outcomes:
-    """Measures one batch; draws are keyed by the image, not by the batch."""
+def measured(served: Served, tools: Instruments, batch: Batch, extra: Mapping[str, Tensor] | None = None) -> Outcomes:
+    """Measures one batch; draws are keyed by the image, not by the batch.
+
+    Args:
+        served: The model.
+        tools: Donors and cues.
+        batch: Of B images.
+        extra: What the cues need of them, each `[B, ...]`.
+    """
     predictions = batch.probs.argmax(dim=1)
     with torch.inference_mode():
         return {
-            cue.name: measure(served.classes, batch.images, predictions, tools.bank, cue, tools.seed)
+            cue.name: measure(served.classes, batch.images, predictions, tools.bank, cue, tools.seed, extra)
             for cue in tools.cues
             if cue.operators
         }
@@ -116,12 +132,13 @@ def joined(tools: Instruments, parts: Sequence[Outcomes]) -> Outcomes:
     }
 
 
-def rivals(tools: Instruments, batch: Batch) -> dict[str, NDArray[np.int64]]:
-    """Returns, by cue, the class that its probe gives each image, [B]."""
+def rivals(tools: Instruments, batch: Batch, extra: Mapping[str, Tensor] | None = None) -> dict[str, NDArray[np.int64]]:
+    """Returns, by cue, the class that its probe gives each image, [B]; `extra` as of `measured`."""
     cues = {cue.name: cue for cue in tools.cues}
     with torch.inference_mode():
         return {
-            name: probe.predict(cues[name].describe(batch.images, {})).numpy() for name, probe in tools.probes.items()
+            name: probe.predict(cues[name].describe(batch.images, dict(extra or {}))).numpy()
+            for name, probe in tools.probes.items()
         }
 
 

@@ -17,6 +17,7 @@ from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_u
 from evensight.objective.conflicting import decided_by_attribute
 from evensight.objective.evidence import Counts, Evidence, Paired
 from evensight.records.contract import Contract
+from evensight.testing.extras import Extras
 from evensight.testing.predictions import Batch, Progress, Served, from_rows, judged, silent
 from evensight.testing.reliance import Instruments, Outcomes, joined, measured, rivals
 
@@ -63,14 +64,27 @@ def score(
     majority_class: int,
     batch_size: int | None = None,
     progress: Progress = silent,
+    extras: Extras | None = None,
 ) -> Scores:
-    """Runs a split through the model once: probabilities, reliance on every cue, what every probe says."""
+    """Runs a split through the model once: probabilities, reliance on every cue, what every probe says.
+
+    Args:
+        served: The model.
+        tools: Donors, cues and probes.
+        manifest: With the split.
+        split: Its name.
+        majority_class: Of the training split: a rival that always names it.
+        batch_size: Images a call of the model.
+        progress: Told of the images done.
+        extras: What the cues need of the images; None where they need pixels alone.
+    """
     rows = manifest.split(split).to_dicts()
     errors: dict[int, str] = {}
     load = from_rows(manifest, rows, served.max_pixels)
 
     def work(batch: Batch) -> tuple[Ints, NDArray[np.float32], Outcomes, dict[str, Ints]]:
-        return batch.positions, batch.probs.numpy(), measured(served, tools, batch), rivals(tools, batch)
+        extra = extras.at(batch.positions) if extras is not None else {}
+        return batch.positions, batch.probs.numpy(), measured(served, tools, batch, extra), rivals(tools, batch, extra)
 
     parts = list(judged(served, load, len(rows), work, errors, batch_size, progress, f"judging {split}"))
     positions = np.concatenate([np.zeros(0, np.int64), *(known for known, _, _, _ in parts)])
