@@ -63,7 +63,8 @@ def main(arguments: Sequence[str], rows: Sequence[Row] = ROWS) -> int:
         print(line_of(job, result), flush=True)
         write()
 
-    print(f"{len(jobs)} runs, of which {len(jobs) - len(left)} are stored", flush=True)
+    if not options.show:
+        print(f"{len(jobs)} runs, of which {len(jobs) - len(left)} are stored", flush=True)
     try:
         failed = run_all(left, options.jobs, commands, done)
     except KeyboardInterrupt:

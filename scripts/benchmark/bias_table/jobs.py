@@ -33,7 +33,8 @@ _BLIND = (
 # Trains networks of its own to doubt labels, which no row asks about.
 _AUDIT = ("audit.skip=[label_errors]", "audit.num_workers=1")
 _OF_DATA = ("experiment", "data", "objective")
-REFUSED = 2
+PROGRAM = (sys.executable, "-m", "evensight")
+REFUSED = 2  # the status of a wrong setting
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Commands:
                 if self.stopped.is_set():
                     raise InterruptedError
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "evensight", *arguments],
+                    [*PROGRAM, *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=subprocess.STDOUT,
