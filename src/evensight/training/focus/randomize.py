@@ -13,6 +13,9 @@ from evensight.training.methods.base import Batch
 # Of a cue's columns of the noise: the first sorts the batch, which pairs each image with a donor; the second says
 # whether the image is changed at all; then come those that the cue itself uses.
 OWN_COLUMNS = 2
+# On a CPU so many images are changed at once: what a step makes then stays in the processor's cache (half the time of
+# 128 images of 64 x 64).
+AT_ONCE = 32
 # What moves pixels from place to place comes before what changes their tone, which would be moved with them otherwise.
 ORDER = ("background", "surround", "border", "texture", "brightness", "colour")
 
@@ -46,8 +49,21 @@ def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tenso
         own = noise[:, start : start + OWN_COLUMNS + cue.noise_size]
         start += own.size(1)
         donor = own[:, 0].argsort()
-        donor_extra = {name: extra[name][donor] for name in cue.needs}
-        changed = cue.randomize(image, image[donor], own[:, OWN_COLUMNS:], extra, donor_extra)
+        changed = _from_donors(cue, image, donor, own[:, OWN_COLUMNS:], {name: extra[name] for name in cue.needs})
         chosen = own[:, 1] < strength[number]
         image = torch.where(chosen[:, None, None, None], changed, image)
     return image
+
+
+def _from_donors(cue: Cue, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor]) -> Tensor:
+    parts = []
+    size = image.size(0) if image.is_cuda else AT_ONCE
+    for start in range(0, image.size(0), size):
+        own = slice(start, start + size)
+        others = donor[own]
+        own_extra = {name: x[own] for name, x in extra.items()}
+        donor_extra = {name: x[others] for name, x in extra.items()}
+        # Cues' arithmetic on one channel takes up to twice as long in channels_last.
+        pixels = image[own].contiguous()
+        parts.append(cue.randomize(pixels, image[others].contiguous(), noise[own], own_extra, donor_extra))
+    return torch.cat(parts)
