@@ -20,6 +20,7 @@ NOT_IDENTITY_TRAINER = (
     *("devices", "num_nodes", "accelerator", "strategy", "num_threads", "default_root_dir"),
     *("checkpoint_every", "progress", "profiler", "enable_progress_bar", "enable_model_summary", "log_every_n_steps"),
 )
+NOT_IDENTITY_FOCUS = ("trial", "force")
 MOST_NAMED = 5
 _LONGEST = 60  # characters of a value in a sentence
 
@@ -34,7 +35,8 @@ def deciding(config: Config) -> dict[str, Any]:
     values = asdict(config)
     for key in NOT_IDENTITY:
         values.pop(key, None)
-    for section, keys in (("data", NOT_IDENTITY_DATA), ("trainer", NOT_IDENTITY_TRAINER)):
+    sections = {"data": NOT_IDENTITY_DATA, "trainer": NOT_IDENTITY_TRAINER, "focus": NOT_IDENTITY_FOCUS}
+    for section, keys in sections.items():
         for key in keys:
             values[section].pop(key, None)
     return values
