@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,12 @@ def run_all(
             done(job, result)
 
     with ThreadPoolExecutor(num_processes) as pool, _ending(commands):
-        list(pool.map(one, jobs))
+        waited = {pool.submit(one, job) for job in jobs}
+        while waited:
+            # In turns: a signal that the system hands to another thread does not wake this one.
+            finished, waited = wait(waited, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
     return failed
 
 

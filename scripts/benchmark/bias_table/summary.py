@@ -41,7 +41,7 @@ def value(run: Run, figure: str) -> float | None:
     if figure == "refused":
         return float(run["refused"]) if "refused" in run else None
     if figure == "command_seconds":
-        return run["seconds"].get("train")
+        return run.get("seconds", {}).get("train")
     key = {"training_seconds": "seconds"}.get(figure, figure)
     number = run.get("training", {}).get(key)
     return None if number is None else float(number)
