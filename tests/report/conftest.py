@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from made_cues import cue_metrics, write_focus
 from PIL import Image
 
 from evensight.objective import verdict_file
@@ -110,6 +111,9 @@ def write_metrics(folder: Path, num_epochs: int) -> None:
         if epoch % 3 == 2:
             metrics |= {"val/reliance/colour": 0.3, "val/reliance/colour/hue": 0.2, "val/reliance/colour/hue_luma": 0.3}
             intervals |= {"val/reliance/colour/hue": [0.1, 0.3, 200], "val/reliance/colour/hue_luma": [0.2, 0.4, 200]}
+            measured = cue_metrics(epoch, CLASSES, COLOURS)
+            metrics |= measured
+            intervals |= {name: [x - 0.05, x + 0.05, 64] for name, x in measured.items()}
         line = {
             "epoch": epoch,
             "step": 10,
@@ -158,7 +162,7 @@ def write_stage(folder: Path, stage: str, stated: Objective, num_images: int, se
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Returns a function that writes a whole run folder."""
 
-    def make(classes: tuple[str, ...] = CLASSES, side: int = 32, num_epochs: int = 6) -> Path:
+    def make(classes: tuple[str, ...] = CLASSES, side: int = 32, num_epochs: int = 6, focus: bool = False) -> Path:
         folder, stated = tmp_path / "run", objective(classes)
         write_config(folder)
         (folder / "objective.json").write_text(json.dumps(stated.canonical()))
@@ -166,6 +170,8 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         write_stage(folder, "validation", stated, 300, 1)
         write_stage(folder, "test", stated, 300, 2)
         write_pictures(folder, "test", side)
+        if focus:
+            write_focus(folder)
         contract = {
             "classes": list(classes),
             "attributes": {"colour": list(COLOURS)},

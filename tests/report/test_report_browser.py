@@ -39,9 +39,9 @@ def opened(browser, path, width: int, scheme: str):
     return page
 
 
-@pytest.mark.parametrize("width", [390, 768, 1280])
+@pytest.mark.parametrize("width", [390, 400, 768, 1280])
 def test_fits_the_width_says_nothing_and_fetches_nothing(browser, make_run, width):
-    path = write_report(make_run())
+    path = write_report(make_run(focus=True))
     page = opened(browser, path, width, "light")
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -65,7 +65,7 @@ def test_many_long_names_fit_a_phone(browser, make_run):
 
 
 def test_light_and_dark_are_both_readable(browser, make_run):
-    path = write_report(make_run())
+    path = write_report(make_run(focus=True))
     grounds = []
     for scheme in ("light", "dark"):
         page = opened(browser, path, 390, scheme)
@@ -100,3 +100,39 @@ def test_light_and_dark_are_both_readable(browser, make_run):
         grounds.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         page.close()
     assert grounds[0] != grounds[1]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_line_of_a_chart_of_six_is_seen_and_told_apart(browser, make_run, scheme):
+    """Lines need 3 to 1 against their card (WCAG 2, 1.4.11); who cannot tell colours has the dashes of half of them."""
+    page = opened(browser, write_report(make_run()), 1280, scheme)
+    found = page.evaluate(
+        """() => {
+          const light = text => {
+            const c = text.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255);
+            const [r, g, b] = c.map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+            return .2126 * r + .7152 * g + .0722 * b;
+          };
+          const card = [...document.querySelectorAll('.card')].find(
+            e => e.querySelector('h3') && e.querySelector('h3').textContent === 'Reliance on each cue');
+          const ground = light(getComputedStyle(card).backgroundColor);
+          return [...card.querySelectorAll('path.line')].map(e => {
+            const style = getComputedStyle(e), [a, b] = [light(style.stroke), ground].sort((x, y) => y - x);
+            return [style.stroke, style.strokeDasharray, (a + .05) / (b + .05)];
+          });
+        }"""
+    )
+    assert len(found) == 6
+    assert len({(stroke, dash) for stroke, dash, _ in found}) == 6
+    assert [round(ratio, 2) for _, _, ratio in found if ratio < 3] == []
+    page.close()
+
+
+def test_pictures_say_what_they_show(browser, make_run):
+    page = opened(browser, write_report(make_run(focus=True)), 1280, "light")
+    shown = page.evaluate("[...document.querySelectorAll('.saw img')].map(e => [e.alt, e.naturalWidth])")
+    assert len(shown) == 16
+    assert all(width == 24 for _, width in shown)
+    assert shown[0][0] == "training image 1"
+    assert "as the network sees it, colour <all>" in shown[1][0]
+    page.close()

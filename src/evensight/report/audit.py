@@ -10,9 +10,8 @@ from typing import Any
 from evensight.errors import UserError
 from evensight.files import write_text
 from evensight.objective import verdict_file
-from evensight.report.charts import rates_scale
+from evensight.report.charts import BarChart, rates_scale
 from evensight.report.figures import Bar
-from evensight.report.page import BarChart
 from evensight.report.pictures import data_uri
 from evensight.report.report import render
 from evensight.report.summary import shown_path, wrapped

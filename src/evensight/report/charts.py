@@ -12,6 +12,12 @@ from evensight.report.figures import Bar
 # Inner frame of a line chart, in the units of its viewBox: about the pixels of a phone's width.
 WIDTH, HEIGHT = 360.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 352.0, 8.0, 168.0
+# CSS classes of the lines of a chart.
+STYLES = ("one", "two", "three", "four", "five", "six")
+# More rows than this are cut to the worst.
+MOST_BARS = 40
+
+Rule = tuple[float, str]
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,37 @@ def differences_scale(bars: Iterable[Bar], bounds: Iterable[float | None] = ()) 
 
 
 @dataclass(frozen=True)
+class BarChart:
+    """Dots with intervals on one axis, with the bound of a requirement where there is one."""
+
+    title: str
+    bars: list[Bar]
+    axis: Scale
+    bound: float | None = None
+    bound_words: str = ""
+    note: str = ""
+
+
+def bar_chart(title: str, bars: list[Bar], bound: Rule | None = None, signed: bool = False, note: str = "") -> BarChart:
+    """Lays out dots with intervals, the worst 40 where there are more.
+
+    Args:
+        title: Of the chart.
+        bars: The figures.
+        bound: Value and words of a dashed rule.
+        signed: Whether the figures are differences of rates, and not rates.
+        note: A line under the chart.
+    """
+    if len(bars) > MOST_BARS:
+        note = "; ".join(part for part in (note, f"the worst {MOST_BARS} of {len(bars)}") if part)
+        worst = -1 if signed else 1  # of differences the largest are the worst
+        bars = sorted(bars, key=lambda bar: worst * bar.estimate if bar.estimate is not None else 2.0)[:MOST_BARS]
+    value, words = bound if bound is not None else (None, "")
+    axis = (differences_scale if signed else rates_scale)(bars, [value])
+    return BarChart(title, bars, axis, value, words, note)
+
+
+@dataclass(frozen=True)
 class Point:
     """A figure of one epoch."""
 
@@ -71,7 +108,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """A figure over the epochs. `style` is a CSS class: `one`, `two` or `three`."""
+    """A figure over the epochs. `style` is one of `STYLES`."""
 
     name: str
     points: tuple[Point, ...]

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from evensight.errors import UserError
 from evensight.objective import verdict_file
-from evensight.objective.verdict_file import VerdictFile
+from evensight.objective.verdict_file import RequirementRecord, VerdictFile
 
 # In the order of a model's life; the last one there is the one the report opens with.
 STAGES = ("validation", "test", "pilot", "monitor")
@@ -42,6 +42,7 @@ class RunFiles:
     findings: list[dict[str, Any]]
     epochs: list[dict[str, Any]]
     stages: list[Stage]
+    focus: dict[str, Any]
 
     @property
     def classes(self) -> list[str]:
@@ -61,6 +62,20 @@ class RunFiles:
     def usual(self) -> dict[str, list[int]]:
         """Of each attribute, the index of every class's usual level."""
         return {name: list(levels) for name, levels in self.contract.get("usual", {}).items()}
+
+    @property
+    def requirements(self) -> list[RequirementRecord]:
+        """The rows of the first verdict; none without one."""
+        return self.stages[0].verdict.requirements if self.stages else []
+
+    def rules(self, metric: str, scope: str, **parameters: str) -> list[tuple[float, str]]:
+        """Returns value and words of the bound on a figure, if a requirement has one."""
+        for row in self.requirements:
+            named = all(row.parameters.get(key) == value for key, value in parameters.items())
+            if row.metric == metric and row.scope == scope and named and row.bound is not None:
+                sign = "≥" if row.direction == "at_least" else "≤"
+                return [(row.bound, f"{row.label} {sign} {row.bound:g}")]
+        return []
 
     @property
     def alpha(self) -> float:
@@ -87,6 +102,7 @@ def read_folder(folder: Path) -> RunFiles:
         findings=list(_json(folder / "findings.json").get("findings", [])),
         epochs=_lines(folder / "metrics.jsonl"),
         stages=[_stage(folder, name) for name in STAGES if (folder / "verdicts" / f"{name}.json").is_file()],
+        focus=_json(folder / "focus.json"),
     )
 
 

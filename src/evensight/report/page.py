@@ -8,31 +8,20 @@ from typing import Any
 
 from evensight import __version__
 from evensight.report import figures
-from evensight.report.charts import Scale, differences_scale, rates_scale
+from evensight.report.charts import bar_chart
+from evensight.report.cues import cues_view
 from evensight.report.figures import Bar, Cell, RelianceFigures
+from evensight.report.focus import focus_view
 from evensight.report.folder import RunFiles, Stage
 from evensight.report.pictures import data_uri
 from evensight.report.summary import standing_out
 from evensight.report.training import curves, speed
 from evensight.report.verdicts import MEANING, WORDS, stage_view
 
-# More rows than this are cut to the worst; more columns than this are listed, not drawn.
-MOST_BARS = 40
+# More columns than this are listed, not drawn.
 MOST_CLASSES = 24
 MOST_TRANSPLANTS = 8
 MOST_MISTAKES = 18
-
-
-@dataclass(frozen=True)
-class BarChart:
-    """Dots with intervals on one axis, with the bound of a requirement where there is one."""
-
-    title: str
-    bars: list[Bar]
-    axis: Scale
-    bound: float | None = None
-    bound_words: str = ""
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,9 @@ def page(run: RunFiles) -> dict[str, Any]:
         "standing_out": _sentence(last),
         "facts": _facts(run, last),
         "looks": _looks(run, last) if last else None,
+        "focus": focus_view(run),
         "curves": curves(run),
+        "cues": cues_view(run),
         "confidence": f"{1 - run.alpha:.0%}".replace("%", " %"),
         "parts": _parts(run, last) if last else None,
         "mistakes": _mistakes(run, last) if last else [],
@@ -100,10 +91,10 @@ def _looks(run: RunFiles, last: Stage) -> dict[str, Any]:
         for name, usual in run.usual.items():
             bars = figures.aligned(table, name, usual, run.alpha)
             bound = _bound(last, "accuracy", "conflicting", attribute=name)
-            conflicts.append(_bars(f"Accuracy by whether the {name} is the class's usual one", bars, bound))
+            conflicts.append(bar_chart(f"Accuracy by whether the {name} is the class's usual one", bars, bound))
     decided = last.verdict.extra.get("decided_by", [])
     rivals = figures.rivals(table, run.alpha) if table is not None else []
-    chart = _bars("Accuracy beside that of simple rivals", rivals) if len(rivals) > 1 else None
+    chart = bar_chart("Accuracy beside that of simple rivals", rivals) if len(rivals) > 1 else None
     return {"cues": cues, "conflicts": conflicts, "decided": decided, "rivals": chart}
 
 
@@ -124,10 +115,10 @@ def _cue(run: RunFiles, last: Stage, cue: str, found: list[RelianceFigures]) -> 
         words = "the same images drawn anew with the donor's level"
         bars.append(Bar("the truth, by redrawing", truth["share"], truth["low"], truth["high"], truth["n"], words))
     bound = _bound(last, "reliance", "overall", cue=cue)
-    by_class = _bars(f"By true class, operator {found[0].operator}", found[0].by_class, bound, signed=True)
+    by_class = bar_chart(f"By true class, operator {found[0].operator}", found[0].by_class, bound, signed=True)
     return {
         "name": cue,
-        "overall": _bars(f"Reliance on {cue}", bars, bound, signed=True),
+        "overall": bar_chart(f"Reliance on {cue}", bars, bound, signed=True),
         "by_class": by_class,
         "pictures": _transplants(run, last, cue),
     }
@@ -140,8 +131,8 @@ def _parts(run: RunFiles, last: Stage) -> dict[str, Any] | None:
     table, classes, alpha = figures.decided(last.predictions), run.classes, run.alpha
     counts = figures.confusion(table, len(classes))
     charts = [
-        _bars("Recall of each class", figures.recall(counts, classes, alpha), _bound(last, "recall", "each_class")),
-        _bars(
+        bar_chart("Recall of each class", figures.recall(counts, classes, alpha), _bound(last, "recall", "each_class")),
+        bar_chart(
             "Precision of each class",
             figures.precision(counts, classes, alpha),
             _bound(last, "precision", "each_class"),
@@ -151,7 +142,7 @@ def _parts(run: RunFiles, last: Stage) -> dict[str, Any] | None:
     for name in figures.usual_counts(run.levels, run.usual):
         levels = run.levels[name]
         bound = _bound(last, "accuracy", "each_group", attribute=name)
-        charts.append(_bars(f"Accuracy of each {name}", figures.groups(table, name, levels, alpha), bound))
+        charts.append(bar_chart(f"Accuracy of each {name}", figures.groups(table, name, levels, alpha), bound))
         if len(levels) <= MOST_CLASSES and len(classes) <= MOST_CLASSES:
             maps.append(_heat_map(run, table, name))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
@@ -184,16 +175,6 @@ def _heat_map(run: RunFiles, table: Any, name: str) -> HeatMap:
         usual is not None,
         f"{len(known)} cells of {each} images; the widest interval is that of {wide}",
     )
-
-
-def _bars(title: str, bars: list[Bar], bound: tuple[float, str] | None = None, signed: bool = False) -> BarChart:
-    note = ""
-    if len(bars) > MOST_BARS:
-        note = f"the worst {MOST_BARS} of {len(bars)}"
-        bars = sorted(bars, key=lambda bar: bar.estimate if bar.estimate is not None else 2.0)[:MOST_BARS]
-    value, words = bound if bound is not None else (None, "")
-    axis = (differences_scale if signed else rates_scale)(bars, [value])
-    return BarChart(title, bars, axis, value, words, note)
 
 
 def _bound(last: Stage, metric: str, scope: str, **parameters: str) -> tuple[float, str] | None:
