@@ -181,7 +181,7 @@ class AfrMethod:
     label_smoothing: float = 0.0  # share of the target spread over all classes
     class_weights: str = "none"  # none, or balanced: weight 1 / frequency, mean 1
     held_back: float = 0.2  # share of the training images that only the last layer sees; 0: both see all
-    gamma: float = 10.0  # an image weighs exp(-gamma p), p what the network gives its class
+    gamma: float = 4.0  # an image weighs exp(-gamma p), p what the network gives its class
     strength: float = 0.01  # of the penalty on the distance from the network's own last layer
 
 
