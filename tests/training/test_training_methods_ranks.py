@@ -73,20 +73,34 @@ def test_two_ranks_train_as_one(name: str, folder: Path) -> None:
         assert torch.equal(drawn, others)
 
 
+def toy_classifier(name: str, seed: int = 1) -> Classifier:
+    return Classifier(
+        model={"backbone": "mlp"},
+        classes=["a", "b", "c"],
+        method={"name": name},
+        optimizer={},
+        schedule={},
+        facts=dataclasses.asdict(facts()),
+        seed=seed,
+    )
+
+
 def test_state_of_images_is_not_copied_from_the_first_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     """At each step, as torch copies all buffers: it is the same on each rank anyhow, and may be large."""
     monkeypatch.setattr(room, "build_network", lambda *_: (Tiny(), None))
     for name in METHODS:
-        module = Classifier(
-            model={"backbone": "mlp"},
-            classes=["a", "b", "c"],
-            method={"name": name},
-            optimizer={},
-            schedule={},
-            facts=dataclasses.asdict(facts()),
-            seed=1,
-        )
+        module = toy_classifier(name)
         module.setup("fit")
         expected = [f"method.{place}" for place in method(name).per_image]
         assert module._ddp_params_and_buffers_to_ignore == expected
         assert set(expected) <= {place for place, _ in module.named_buffers()}
+
+
+def test_a_second_network_is_another_one_and_follows_from_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else ranks and resumed runs would begin with different ones; and the network's own weights stay what they are."""
+    monkeypatch.setattr(room, "build_network", lambda *_: (Tiny(), None))
+    one, same, other = (toy_classifier("lff", seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(value, same[key]) for key, value in one.items())
+    assert not torch.equal(one["method.biased.head.weight"], other["method.biased.head.weight"])
+    assert not torch.equal(one["method.biased.head.weight"], one["network.head.weight"])
+    assert torch.equal(one["network.head.weight"], toy_classifier("erm").state_dict()["network.head.weight"])

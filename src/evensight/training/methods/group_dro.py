@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evensight.data.manifest import Manifest
@@ -71,10 +72,11 @@ class GroupDRO(Grouped):
         logits: Tensor = model(batch["image"])
         batch["logits"] = logits.detach()
         losses = self.losses(logits, batch["target"]) * batch["weight"]
-        cells = self.cells_of(batch)
-        own = torch.zeros_like(self.log_q).index_add(0, cells, losses)  # this rank's sum of each cell
+        # [B, K * (L + 1)]; sums over it are the same each time, also on a GPU, where those of a scatter are not.
+        member = F.one_hot(self.cells_of(batch), len(self.log_q)).to(losses.dtype)
+        own = (member * losses[:, None]).sum(dim=0)  # this rank's sum of each cell
         with torch.no_grad():
-            images = torch.zeros_like(self.log_q).index_add(0, cells, batch["weight"])
+            images = (member * batch["weight"][:, None]).sum(dim=0)
             every = total_of_all(torch.stack([own.detach(), images]))
             num = every[1].clamp(min=1)
             self._hear(every[0] / num)
