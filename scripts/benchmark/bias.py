@@ -42,7 +42,7 @@ def main(arguments: Sequence[str], rows: Sequence[Row] = ROWS) -> int:
     wanted = chosen(options.rows or ([QUICK] if options.quick else []), rows)
     most = 1 if options.quick and options.seeds is None else options.seeds
     if options.plan:
-        print(plan(wanted, most, options.jobs))
+        print(plan(wanted, most, options.jobs, options.quick))
         return 0
     commands = Commands()
     signal.signal(signal.SIGTERM, lambda *_: _interrupted())

@@ -95,6 +95,26 @@ def test_learning_rates_are_tried_without_the_test_split_and_with_a_seed_of_no_r
     assert min(config.seed for config in configs) > max(row.seeds for row in ROWS)
 
 
+def test_the_attribute_of_a_row_that_is_told_nothing_is_the_one_that_the_audit_names_first():
+    """Else the table would know what the audit did not say."""
+    row = next(row for row in ROWS if row.name == "mnist-cnn-0.5-audit-groups")
+    job = Job(row, 1, Path("runs"))
+    jobs._check_named(job, {"shortcuts": [{"cue": "colour"}, {"cue": "texture"}]})
+    with pytest.raises(RuntimeError, match="the audit names texture first, not colour"):
+        jobs._check_named(job, {"shortcuts": [{"cue": "texture"}, {"cue": "colour"}]})
+
+
+def test_how_learning_rates_were_chosen_is_only_said_where_they_were(tmp_path, monkeypatch):
+    Recorded(monkeypatch)
+    rows = [tiny()]
+    assert bias.main(arguments_of(tmp_path), rows) == 0
+    assert "was not tried" in record.record(rows, tmp_path / "runs", False, "")["selection"]
+    assert bias.main([*arguments_of(tmp_path), "--select", "tiny"], rows) == 0
+    found = record.record(rows, tmp_path / "runs", False, "")
+    assert "best worst class on validation images" in found["selection"]
+    assert [one["lr"] for one in found["learning_rates"]["tiny"]] == [1.0e-3, 3.0e-3, 6.0e-3]
+
+
 # That it goes on where it was
 
 
@@ -380,6 +400,7 @@ def test_the_page_is_self_contained_and_says_what_each_method_was_told(tmp_path,
 def test_a_quick_record_says_so(tmp_path, monkeypatch):
     found, html = made_record(tmp_path, monkeypatch, quick=True)
     assert found["quick"] is True
+    assert not any(row["targets"] for row in found["rows"])
     assert "stand for nothing" in html
     assert "stand for nothing" not in page.page({**found, "quick": False})
 

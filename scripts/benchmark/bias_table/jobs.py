@@ -156,6 +156,7 @@ def perform(job: Job, commands: Commands) -> dict[str, Any]:
         if command == "audit":
             _expect(status in (0, 1, 3), job, command, status, log)
             found["audit"] = figures.of_audit(_audit_folder(job))
+            _check_named(job, found["audit"])
         elif job.row.refused:
             found |= {"refused": status == REFUSED, "status": status, "sentence": _last_line(log)}
         else:
@@ -177,6 +178,14 @@ def _expect(right: bool, job: Job, command: str, status: int, log: Path) -> None
         raise RuntimeError(
             f"{job.row.name}, seed {job.seed}: {command} ended with status {status}: {_last_line(log)} ({log})"
         )
+
+
+def _check_named(job: Job, audit: Mapping[str, Any]) -> None:
+    """Holds the attribute that a row takes from the audit against what the audit names first: nobody told it."""
+    taken = re.search(r"focus\.attribute=(\w+)_says", " ".join(job.overrides))
+    first = audit["shortcuts"][0]["cue"] if audit["shortcuts"] else "no cue"
+    if taken is not None and first != taken[1]:
+        raise RuntimeError(f"{job.row.name}, seed {job.seed}: the audit names {first} first, not {taken[1]}")
 
 
 def _audit_folder(job: Job) -> Path:

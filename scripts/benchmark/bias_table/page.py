@@ -118,7 +118,8 @@ def _row(row: Mapping[str, Any], axis: Scale) -> dict[str, Any]:
 
 
 def _is_beside(row: Mapping[str, Any], name: str) -> bool:
-    return name != row["figure"] and name in row["figures"]
+    alarms_alone = name != "alarms" or "train" not in row["runs"][0]["seconds"]
+    return name != row["figure"] and name in row["figures"] and alarms_alone
 
 
 def _said(row: Mapping[str, Any], over: Mapping[str, Any] | None, sample: Mapping[str, Any] | None) -> str:

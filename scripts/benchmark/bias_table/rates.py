@@ -33,12 +33,18 @@ def candidates(row: Row, folder: Path) -> list[Job]:
 
 def select(rows: Sequence[Row], folder: Path, num_processes: int, commands: Commands) -> int:
     """Trains what is not stored, prints each rate with its validation figures, and returns the exit status."""
+    failed = []
     for row in rows:
-        jobs = candidates(row, folder)
-        run_all([job for job in jobs if job.stored() is None], num_processes, commands, lambda job, result: None)
-        results = [(lr, job.stored()) for lr, job in zip(CANDIDATES, jobs, strict=True)]
-        print(table(row, [(lr, result) for lr, result in results if result is not None]))
-    return 0
+        left = [job for job in candidates(row, folder) if job.stored() is None]
+        failed += run_all(left, num_processes, commands, lambda job, result: None)
+        print(table(row, tried(row, folder)))
+    return 1 if failed else 0
+
+
+def tried(row: Row, folder: Path) -> list[tuple[float, dict[str, Any]]]:
+    """Returns the learning rates that were tried for a row, each with its figures on validation images."""
+    results = [(lr, job.stored()) for lr, job in zip(CANDIDATES, candidates(row, folder), strict=True)]
+    return [(lr, result) for lr, result in results if result is not None]
 
 
 def table(row: Row, results: Sequence[tuple[float, Mapping[str, Any]]]) -> str:

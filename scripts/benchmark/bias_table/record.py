@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bias_table import summary
+from bias_table import rates, summary
 from bias_table.jobs import THREADS, Job, made_on
-from bias_table.row import SELECTED, Row
+from bias_table.row import SELECTED, UNSELECTED, Row
 
 SCHEMA_VERSION = 1
 
@@ -23,6 +24,7 @@ def record(rows: Sequence[Row], folder: Path, quick: bool, command: str) -> dict
         command: That was typed.
     """
     runs = {row.name: stored(row, folder, quick) for row in rows}
+    tried = {row.name: found for row in rows if (found := rates.tried(row, folder))}
     return {
         "schema_version": SCHEMA_VERSION,
         "quick": quick,
@@ -30,9 +32,14 @@ def record(rows: Sequence[Row], folder: Path, quick: bool, command: str) -> dict
         "environment": made_on(),
         "threads": {"processes": "one a core", **THREADS},
         "confidence": summary.CONFIDENCE,
-        "selection": SELECTED,
+        "selection": SELECTED if tried else UNSELECTED,
+        "learning_rates": {name: _tried(found) for name, found in tried.items()},
         "rows": [_row(row, runs[row.name], runs.get(row.baseline or "", [])) for row in rows if runs[row.name]],
     }
+
+
+def _tried(found: Sequence[tuple[float, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"lr": lr, "worst_class": run["worst_class"], "accuracy": run["accuracy"]} for lr, run in found]
 
 
 def stored(row: Row, folder: Path, quick: bool) -> list[dict[str, Any]]:
@@ -50,7 +57,8 @@ def _row(row: Row, runs: list[dict[str, Any]], baseline: list[dict[str, Any]]) -
         "command": " ".join(_words("train" if row.trained else "audit", first.overrides)),
         "audited_first": row.audit and row.trained,
         "seeds_wanted": row.seeds,
-        **summary.of_row(row, runs, baseline),
+        # What was made small is not meant to reach anything.
+        **summary.of_row(replace(row, targets=()) if runs[0]["quick"] else row, runs, baseline),
         "runs": runs,
     }
 

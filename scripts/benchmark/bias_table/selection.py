@@ -10,6 +10,7 @@ from bias_table.row import Row
 
 ROWS: tuple[Row, ...] = (*digits.ROWS, *shapes.ROWS, *photographs.ROWS)
 ALL, MORE = "all", "more"
+QUICK_MINUTES = 0.8  # most of it is starting, exporting and judging
 
 
 def chosen(words: Sequence[str], rows: Sequence[Row] = ROWS) -> list[Row]:
@@ -40,14 +41,15 @@ def num_seeds(row: Row, most: int | None) -> int:
     return row.seeds if most is None else min(row.seeds, most)
 
 
-def plan(rows: Sequence[Row], most: int | None, num_processes: int) -> str:
+def plan(rows: Sequence[Row], most: int | None, num_processes: int, quick: bool = False) -> str:
     """Returns Markdown: what would run, in order, with minutes of one seed and hours up to and with each row."""
     lines = ["| row | told | seeds | minutes a seed | hours so far |", "|---|---|---|---|---|"]
     minutes = 0.0
     for row in rows:
         seeds = num_seeds(row, most)
-        minutes += seeds * row.minutes
+        each = (1.5 if row.audit else 1.0) * QUICK_MINUTES if quick else row.minutes
+        minutes += seeds * each
         hours = minutes / num_processes / 60
-        lines.append(f"| {row.name} | {row.told} | {seeds} | {row.minutes:.1f} | {hours:.1f} |")
+        lines.append(f"| {row.name} | {row.told} | {seeds} | {each:.1f} | {hours:.1f} |")
     lines.append(f"\n{len(rows)} rows, {minutes / 60:.1f} hours of one core, in {num_processes} processes.")
     return "\n".join(lines)
