@@ -23,8 +23,9 @@ def check_focus(config: Config) -> None:
     if focus.auto:
         _check_auto(focus)
     method = config.method.get("name") if isinstance(config.method, dict) else config.method.name
+    of_finished = config.run and not config.resume  # whatever trained it
     replaced = [word for word in ("groups", "head") if word in focus.by]
-    if replaced and method != "erm":
+    if replaced and method != "erm" and not of_finished:
         raise UserError(
             f"focus.by: {replaced[0]} puts a method of its own in the place of method={method}; leave one out."
         )

@@ -19,7 +19,7 @@ from evensight.options import ExportOptions, PredictOptions, TestOptions
 from evensight.progress import columns, shown
 from evensight.ranks.group import joined, leader_first, parted
 from evensight.resuming import entered
-from evensight.run import Run
+from evensight.run import ORIGIN, Run
 from evensight.statuses import DONE, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def main_job(config: Config, folder: Path | None = None) -> int:
     Returns:
         0 when training worked; with `gate=strict` the status of the last verdict.
     """
+    if config.run and config.resume is False:
+        return repaired_head(config, folder)
     stated = _checked_objective(config)
     if config.resume is False:
         _checked_training(config)
@@ -59,16 +61,45 @@ def main_job(config: Config, folder: Path | None = None) -> int:
         if rank.leads:
             _begin(run, manifest, objective)
         result = _trained(config, run, manifest, objective)
-        if not parted():
-            return DONE
-        verdict = "NOT_MEASURED"
-        if config.export:
-            artifact = _exported(config, run, manifest, objective, result)
-            for stage in ("validation", "test") if config.test else ("validation",):
-                verdict = _judged(config, run, manifest, artifact, stage)
-        _close(run, config)
-        status = STATUS[verdict] if config.gate == "strict" else DONE
-        run.finish(verdict, status)
+        return _delivered(config, run, manifest, objective, result) if parted() else DONE
+
+
+def repaired_head(config: Config, folder: Path | None = None) -> int:
+    """Fits the last layer of a finished run anew and goes on as the main job does, in a run of its own.
+
+    `evensight train run=<finished run> focus.by=[head] focus.head=afr`. The old run is read and left as it is.
+
+    Args:
+        config: The old run's configuration, with `run` and the `focus` section that asks for a last layer.
+        folder: Where the new run goes; otherwise a new folder under `runs_dir`.
+
+    Returns:
+        See `main_job`.
+    """
+    from evensight.training.finished_head import fitted_head, inherit, source_of
+
+    source, own = source_of(config)
+    stated = source.objective()
+    _check_test(own)
+    with logged() as log_to, entered(own, folder) as run:
+        inherit(run, source, config)
+        log_to(run.log_file)
+        manifest, objective = _prepared(own, stated, _recorded(run))
+        log.info("run: %s", run.folder)
+        _begin(run, manifest, objective)
+        return _delivered(own, run, manifest, objective, fitted_head(own, run, manifest, objective))
+
+
+def _delivered(config: Config, run: Run, manifest: Manifest, objective: Objective, result: TrainResult) -> int:
+    """Exports, judges and reports what a fit left; returns the status."""
+    verdict = "NOT_MEASURED"
+    if config.export:
+        artifact = _exported(config, run, manifest, objective, result)
+        for stage in ("validation", "test") if config.test else ("validation",):
+            verdict = _judged(config, run, manifest, artifact, stage)
+    _close(run, config)
+    status = STATUS[verdict] if config.gate == "strict" else DONE
+    run.finish(verdict, status)
     return status
 
 
@@ -175,12 +206,17 @@ def _checked_objective(config: Config) -> Objective:
     """Checks what can be checked before anything is written or heavy is imported."""
     from evensight.objective.objective import Objective
 
+    _check_test(config)
+    return Objective.from_config(asdict(config.objective))
+
+
+def _check_test(config: Config) -> None:
+    """Refuses to look at a sealed test split on the way."""
     if config.test and config.data.sealed:
         raise UserError(
             "test: the test split of this data set is sealed (data.sealed=true), so training does not look at it; "
             "leave test=false and open it later with: evensight test run=<run folder>."
         )
-    return Objective.from_config(asdict(config.objective))
 
 
 def _checked_training(config: Config) -> None:
@@ -261,6 +297,10 @@ def _focused(config: Config, run: Run, manifest: Manifest, objective: Objective)
 
 
 def _trained(config: Config, run: Run, manifest: Manifest, objective: Objective) -> TrainResult:
+    if run.read_json(ORIGIN) is not None:  # resumed: its network is another run's, with a new last layer
+        from evensight.training.finished_head import fitted_head
+
+        return fitted_head(config, run, manifest, objective)
     from evensight.training.train import train
 
     return train(config, run, manifest, objective)

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from evensight.compose import RESUME_WHAT, compose, group_option, groups, prepare_overrides, resume_word, typed
-from evensight.config import Config
+from evensight.config import Config, FocusConfig
 from evensight.errors import RunError, UserError
 from evensight.files import disk_full, full_sentence
 from evensight.identity import MOST_NAMED, differences, identity
@@ -23,7 +23,7 @@ from evensight.locking import BusyError, locked
 from evensight.ranks.group import agreed
 from evensight.ranks.last_words import go_on_with
 from evensight.ranks.world import world
-from evensight.run import Run
+from evensight.run import ORIGIN, Run
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ def configuration(arguments: list[str]) -> Config:
 
     Args:
         arguments: Hydra overrides. Beside `resume=true` they change the run's own configuration, or with
-            `experiment=...` compose it anew; either way it must come out with the run's identity.
+            `experiment=...` compose it anew; either way it must come out with the run's identity. Beside `run` alone
+            they ask for a new last layer of a finished run, whose configuration is returned with `run` and `focus`.
 
     Raises:
         UserError: A wrong key or value, no run, or a configuration that would change the figures of what is resumed.
@@ -44,6 +45,14 @@ def configuration(arguments: list[str]) -> Config:
     resume = given["resume"].value() if "resume" in given else False
     if resume_word(resume) is True and not ("run" in given and given["run"].value()):
         raise UserError(RESUME_WHAT)
+    focus = any(key.partition(".")[0] == "focus" for key in given)
+    if (
+        resume_word(resume) is False
+        and "run" in given
+        and given["run"].value()
+        and (focus or "experiment" not in given)
+    ):
+        return _of_finished(given)
     if resume_word(resume) is not True or "experiment" in given:
         config = compose(arguments)
         if config.resume is not True:
@@ -144,15 +153,25 @@ def unfinished(config: Config) -> list[Run]:
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, str(path)), reverse=True):
         run = Run(path.parent.resolve())
         with contextlib.suppress(UserError):  # one that cannot be read is nobody's to go on with
-            if run.finished is None and identity(run.config()) == wanted:
+            if run.finished is None and run.read_json(ORIGIN) is None and identity(run.config()) == wanted:
                 found.append(run)
     return found
 
 
-def _changed(run: Run, given: dict[str, Override]) -> Config:
-    """Returns a run's own configuration with the overrides in it."""
+def _of_finished(given: dict[str, Override]) -> Config:
+    """Returns the configuration of a finished run, asked to fit its last layer anew."""
+    run = Run.open(str(given["run"].value()))
+    if "experiment" in given:
+        raise UserError(f"experiment: {run.folder} brings its own configuration; leave experiment out.")
+    return _changed(run, given, resume=False)
+
+
+def _changed(run: Run, given: dict[str, Override], resume: bool = True) -> Config:
+    """Returns a run's own configuration with the overrides in it; without `resume`, nothing is its focus yet."""
     # What `_target_` may name is the user's to say each time, never a folder's.
-    values = {**asdict(run.config()), "allow_targets": [], "run": str(run.folder), "resume": True}
+    values = {**asdict(run.config()), "allow_targets": [], "run": str(run.folder), "resume": resume}
+    if not resume:
+        values["focus"] = asdict(FocusConfig())
     changed = OmegaConf.create(values)
     assert isinstance(changed, DictConfig)
     known = groups()
@@ -162,7 +181,8 @@ def _changed(run: Run, given: dict[str, Override]) -> Config:
         if override.is_sweep_override():
             raise UserError(f"{override.input_line}: a list of values is for --multirun, and a resumed run has one.")
         if override.is_delete() or key == "debug":
-            raise UserError(f"{override.input_line}: beside resume=true this needs experiment=<name>; or leave it out.")
+            beside = "resume=true this needs experiment=<name>; or" if resume else "run=<run folder> it has no place;"
+            raise UserError(f"{override.input_line}: beside {beside} leave it out.")
         if key in known:
             OmegaConf.update(changed, key, group_option(key, str(override.value())), merge=False)
         else:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from evensight.objective.objective import Objective
 
 FINISHED = "finished.json"
+ORIGIN = "origin.json"  # of a run whose network is another one's with a new last layer
 _STALE_SECONDS = 60  # after which a link that was to become `latest` is one of a killed process
 _log = logging.getLogger(__name__)
 

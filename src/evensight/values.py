@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evensight.config import Config
+from evensight.config import Config, FocusConfig
 from evensight.errors import UserError, unknown, wrong_value
 from evensight.focus_values import check_focus
 from evensight.names import BACKBONES, CUES, DESCRIBED_ONLY, FOCUS_BY, FOCUS_METHODS
@@ -185,7 +185,17 @@ def _check_resume(config: Config) -> None:
     if config.run and config.resume == "auto":
         raise UserError("run: resume=auto finds the run by itself; leave run out, or write resume=true.")
     if config.run and not config.resume:
-        raise UserError(f"run: {config.run} is only read with resume=true; write run={config.run} resume=true.")
+        wish = FocusConfig(by=["head"], head=config.focus.head, attribute=config.focus.attribute)
+        if "head" not in config.focus.by:
+            raise UserError(
+                f"run: {config.run} is only read with resume=true, or to fit its last layer anew; write "
+                f"run={config.run} resume=true, or, when it is finished, run={config.run} focus.by=[head]."
+            )
+        if config.focus != wish:
+            raise UserError(
+                "focus: of a finished run only the last layer is fitted; beside run=<run folder> and focus.by=[head] "
+                "only focus.head and focus.attribute are allowed."
+            )
 
 
 def _lookup(config: Any, key: str) -> Any:

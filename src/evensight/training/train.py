@@ -21,6 +21,7 @@ from evensight.data.findings import found, write_findings
 from evensight.data.manifest import Manifest
 from evensight.models.network import Network
 from evensight.objective.objective import Objective
+from evensight.ranks.devices import on_gpu
 from evensight.ranks.group import gathered
 from evensight.ranks.world import world
 from evensight.run import Run
@@ -124,7 +125,7 @@ def train(config: Config, run: Run, manifest: Manifest, objective: Objective) ->
         seconds = time.perf_counter() - start
         _write_moves(run, classifier)
         result = _result(config, run, manifest, objective, classifier, bank, seconds)
-        _repair(run, classifier, datamodule, result)
+        _repair(run, classifier, datamodule, result, "cuda" if on_gpu(config.trainer) else "cpu")
         _write_findings(run, manifest, dict(item for one in gathered(datamodule.failures()) for item in one.items()))
         if mirror is not None:
             mirror.summary({**result.metrics, "best_epoch": result.best_epoch, "seconds": seconds})
@@ -138,7 +139,7 @@ def load_best(config: Config, run: Run, manifest: Manifest, objective: Objective
         UserError: If the run has no checkpoint.
     """
     read_checkpoint(run.checkpoints / "best.ckpt")
-    classifier = _untrained(config, manifest, objective, recorded_focus(run))
+    classifier = untrained(config, manifest, objective, recorded_focus(run))
     bank = prepare_bank(config, run, manifest, classifier.spec, measured_cues(config, objective, manifest))
     return _result(config, run, manifest, objective, classifier, bank, 0.0)
 
@@ -228,7 +229,7 @@ def _write_moves(run: Run, classifier: Classifier) -> None:
         add_moves(run, [dataclasses.asdict(move) for move in method.controller.moves])
 
 
-def _untrained(config: Config, manifest: Manifest, objective: Objective, focus: Focus) -> Classifier:
+def untrained(config: Config, manifest: Manifest, objective: Objective, focus: Focus) -> Classifier:
     """A classifier whose weights are about to be replaced: nothing is fetched for it."""
     model = dataclasses.replace(config.model, pretrained=False, checkpoint_path=None)
     trainer = dataclasses.replace(config.trainer, compile=False)
@@ -272,7 +273,7 @@ def _result(
     seconds: float,
 ) -> TrainResult:
     """Puts the best weights into a network without a trace of training: no compiled code, no device, no average."""
-    clean, best = _untrained(config, manifest, objective, recorded_focus(run)), run.checkpoints / "best.ckpt"
+    clean, best = untrained(config, manifest, objective, recorded_focus(run)), run.checkpoints / "best.ckpt"
     best_epoch = None
     if best.is_file():
         checkpoint = read_checkpoint(best)
@@ -287,7 +288,9 @@ def _result(
     return TrainResult(clean.network.eval(), clean.spec, bank, seconds, len(lines), best_epoch, metrics)
 
 
-def _repair(run: Run, classifier: Classifier, datamodule: ImageDataModule, result: TrainResult) -> None:
+def _repair(
+    run: Run, classifier: Classifier, datamodule: ImageDataModule, result: TrainResult, device: str = "cpu"
+) -> None:
     """Lets the method change the best network, and keeps the change in `best.ckpt`; on rank 0."""
     best = run.checkpoints / "best.ckpt"
     if not world().leads:
@@ -297,8 +300,10 @@ def _repair(run: Run, classifier: Classifier, datamodule: ImageDataModule, resul
     if checkpoint.get("repaired"):  # by a process that was killed after it
         return
     images = TrainingImages(datamodule.manifest, datamodule.spec, datamodule.data, datamodule.train_dataloader())
-    if classifier.method.repair(result.network, images) and checkpoint:
+    result.network.to(device)
+    changed = classifier.method.repair(result.network, images)
+    result.network.cpu().eval()
+    if changed and checkpoint:
         repaired = {f"network.{name}": value for name, value in result.network.state_dict().items()}
         weights = {**checkpoint["state_dict"], **repaired}
         write_checkpoint({**checkpoint, "state_dict": weights, "repaired": True}, best)
-    result.network.eval()
