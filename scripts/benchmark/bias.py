@@ -25,11 +25,11 @@ from typing import Any
 
 from bias_table import page, rates
 from bias_table.jobs import Commands, Job, run_all
-from bias_table.record import line_of, markdown, record
+from bias_table.record import line_of, markdown, record, text
 from bias_table.row import Row
 from bias_table.selection import ROWS, chosen, num_seeds, plan
 
-from evensight.files import write_json, write_text
+from evensight.files import write_text
 
 QUICK = "quick"
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str], rows: Sequence[Row] = ROWS) -> int:
     def write() -> dict[str, Any]:
         """Writes what is stored of every row, also of those that were not asked for this time."""
         found = record(rows, folder, options.quick, command)
-        write_json(out, found)
+        write_text(out, text(found))
         write_text(out.with_suffix(".html"), page.page(found))
         return found
 

@@ -365,6 +365,18 @@ def test_published_figures_are_those_of_the_papers():
     assert [one.value for one in published_digits(0.0)] == [13.5]
 
 
+def test_the_file_holds_every_run_and_stays_small(tmp_path, monkeypatch):
+    """Files of the repository are 500 kB at most; the table has about 180 runs of some 55 rows."""
+    Recorded(monkeypatch)
+    rows = [replace(tiny(f"row-{number}", published=published_digits(0.005)), seeds=4) for number in range(10)]
+    assert bias.main(arguments_of(tmp_path), rows) == 0
+    found = json.loads((tmp_path / "bias.json").read_text(encoding="utf-8"))
+    assert [len(row["runs"]) for row in found["rows"]] == [4] * 10
+    assert found["rows"][0]["runs"][0]["accuracy"] == made_run()["accuracy"]
+    assert (tmp_path / "bias.json").stat().st_size / 10 < 500_000 / 55
+    assert (tmp_path / "bias.html").stat().st_size / 10 < 500_000 / 55
+
+
 # The page
 
 

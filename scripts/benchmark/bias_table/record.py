@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,8 +60,34 @@ def _row(row: Row, runs: list[dict[str, Any]], baseline: list[dict[str, Any]]) -
         "seeds_wanted": row.seeds,
         # What was made small is not meant to reach anything.
         **summary.of_row(replace(row, targets=()) if runs[0]["quick"] else row, runs, baseline),
-        "runs": runs,
+        "runs": [rounded(slim(run)) for run in runs],
     }
+
+
+def slim(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run without what its row says; all of it stays under `--runs-dir`, in `results`."""
+    kept = {key: value for key, value in run.items() if key not in ("row", "quick", "overrides", "cue")}
+    if "classes" in kept:
+        kept["classes"] = {name: rate["estimate"] for name, rate in kept["classes"].items()}
+        kept["decided_by"] = {one["attribute"]: one["share"] for one in kept.get("decided_by", [])}
+        kept.pop("validation", None)
+    return kept
+
+
+def rounded(value: Any) -> Any:
+    """Returns plain values with six digits after the point."""
+    if isinstance(value, Mapping):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Returns the file: JSON with a line a row, so that a row that is measured anew is a line that differs."""
+    head = {key: value for key, value in found.items() if key != "rows"}
+    rows = ",\n".join(json.dumps(rounded(row), ensure_ascii=False, allow_nan=False) for row in found["rows"])
+    return json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}") + f',\n  "rows": [\n{rows}\n  ]\n}}\n'
 
 
 def _words(command: str, overrides: Sequence[str]) -> list[str]:
