@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from evensight.config import Config, FocusConfig
 from evensight.errors import UserError, unknown
-from evensight.names import CUES, DESCRIBED_ONLY
-
-AUDIT = "audit"
-# Cues with a `remove`; the cues themselves need torch, which is not imported to answer a typo. A test holds the two.
-REMOVABLE = ("colour", "brightness", "border")
+from evensight.names import AUDITED, CUES, DESCRIBED_ONLY, REMOVABLE
 
 
 def check_focus(config: Config) -> None:
@@ -41,7 +37,7 @@ def _check_cues(focus: FocusConfig) -> None:
             raise UserError(
                 "focus.ignore: shape is what remains when the other cues are ignored, and cannot be ignored itself."
             )
-        allowed = [*(cue for cue in CUES if cue not in DESCRIBED_ONLY), AUDIT]
+        allowed = [*(cue for cue in CUES if cue not in DESCRIBED_ONLY), AUDITED]
         if name not in allowed:
             raise unknown("focus.ignore", name, allowed)
         if name in focus.ignore[:position]:
@@ -57,19 +53,17 @@ def _check_ways(focus: FocusConfig) -> None:
         raise UserError(f"focus.by: {ways[0]} needs a cue to turn off; name it, as in focus=colour_off or focus=shape.")
     if "remove" in ways:
         for name in focus.ignore:
-            if name not in (*REMOVABLE, AUDIT):
+            if name not in (*REMOVABLE, AUDITED):
                 raise UserError(
                     f"focus.by: {name} cannot be taken away without putting another in its place; "
                     f"remove is for {', '.join(REMOVABLE)}: use focus.by=[augment]."
                 )
         if focus.strength != 1.0 and len(ways) == 1:
-            raise UserError(
-                "focus.strength: focus.by=[remove] takes a cue away whole and has none; leave it out."
-            )
+            raise UserError("focus.strength: focus.by=[remove] takes a cue away whole and has none; leave it out.")
 
 
 def _check_auto(focus: FocusConfig) -> None:
-    if focus.keep or AUDIT in focus.ignore:
+    if focus.keep or AUDITED in focus.ignore:
         raise UserError("focus.auto: turns off what the objective bounds; leave out focus.keep and audit.")
     if "augment" not in focus.by and "consistency" not in focus.by:
         raise UserError("focus.auto: sets a strength, which focus.by=[augment] or [consistency] has; add one of them.")

@@ -55,6 +55,10 @@ FOCUS_OPTIONS: dict[str, str] = {
 
 # How focus turns a model away from a cue, in the order in which the words are said.
 FOCUS_BY = ("augment", "remove", "consistency", "groups", "head")
+# In place of the name of a cue, or of an attribute: what the audit of this data found.
+AUDITED = "audit"
+# Cues with a `remove`: what `focus.by=[remove]` can turn off.
+REMOVABLE = ("colour", "brightness", "border")
 # Methods that `focus.by` puts in the place of empirical risk minimisation, by its word.
 FOCUS_METHODS: dict[str, tuple[str, ...]] = {
     "groups": ("resample", "logit_adjustment", "group_dro", "jtt", "lff", "fg_ccdb", "lisa"),

@@ -15,8 +15,7 @@ from training_places import Workplace
 from evensight.compose import compose
 from evensight.cues import build_cue, build_cues
 from evensight.errors import UserError
-from evensight.focus_values import REMOVABLE
-from evensight.names import CUES, DESCRIBED_ONLY, FOCUS_METHODS, METHODS
+from evensight.names import CUES, DESCRIBED_ONLY, FOCUS_METHODS, METHODS, REMOVABLE
 from evensight.training.classifier import join_views
 from evensight.training.focus.consistency import divergence
 from evensight.training.focus.focused import Focused

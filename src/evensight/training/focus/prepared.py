@@ -21,6 +21,7 @@ from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.focus.randomize import noise_columns, randomized
 from evensight.training.focus.record import FOCUS, focus_record, write_focus
 from evensight.training.focus.settings import Focus, resolve
+from evensight.training.focus.trial import enforce, trial
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,12 @@ def _decide(config: Config, run: Run, manifest: Manifest, objective: Objective) 
     focus = resolve(config, objective, manifest)
     for note in focus.notes:
         log.info("focus: %s", note)
+    found = None
+    if config.focus.trial and (focus.randomized or focus.removed):
+        found = trial(manifest, objective, build_cues(focus.cues), config, config.seed)
+        enforce(found, config.focus.force)
     before, after = examples(focus, manifest, config)
-    write_focus(run, focus_record(focus.plain(), None), before, after)
+    write_focus(run, focus_record(focus.plain(), None if found is None else found.to_json()), before, after)
     ways = " and ".join(focus.by)
     if focus.cues:
         log.info("focus: ignores %s by %s", ", ".join(focus.cues), ways)

@@ -19,14 +19,12 @@ from evensight.data.dataset import plain_images
 from evensight.data.manifest import Manifest
 from evensight.data.side_tables import SAYS
 from evensight.errors import UserError, unknown
-from evensight.focus_values import AUDIT
 from evensight.objective.objective import Objective
 from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.focus.controller import bounds_on_reliance
 from evensight.training.focus.randomize import in_order
 
 log = logging.getLogger(__name__)
-
 
 RANDOMIZING = ("augment", "consistency")
 # Of what is to be known of the label beyond the largest class, the share that grey must give away to be ignored too.
@@ -128,13 +126,13 @@ def _attribute(config: Config, focus: Focus, manifest: Manifest) -> str | None:
     """Returns the attribute whose levels are the groups; None leaves it to the method."""
     wanted, levels = config.focus.attribute, manifest.levels
     computed = [name for name in levels if name.endswith(SAYS)]
-    if wanted == AUDIT:
+    if wanted == names.AUDITED:
         if not computed:
             raise UserError("focus.attribute: no audit has given these images an attribute; run: evensight audit.")
         return computed[0]
     if wanted is not None:
         if wanted not in levels:
-            raise unknown("focus.attribute", wanted, [*levels, AUDIT])
+            raise unknown("focus.attribute", wanted, [*levels, names.AUDITED])
         return wanted
     own = [name for cue in focus.cues for name in (cue, cue + SAYS) if name in levels]
     return own[0] if own else None
@@ -145,8 +143,8 @@ def _of_cues(focus: FocusConfig) -> bool:
 
 
 def _stated(focus: FocusConfig, manifest: Manifest) -> tuple[list[str], list[str]]:
-    cues = [name for name in focus.ignore if name != AUDIT]
-    if AUDIT not in focus.ignore:
+    cues = [name for name in focus.ignore if name != names.AUDITED]
+    if names.AUDITED not in focus.ignore:
         return cues, []
     found = audited(manifest)
     said = f"the audit names {', '.join(found)}" if found else "the audit names no cue that gives the label away"
