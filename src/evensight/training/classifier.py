@@ -34,7 +34,7 @@ from evensight.training.focus.settings import Focus
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.position import position, settle
-from evensight.training.record import Record
+from evensight.training.record import Record, flat
 from evensight.training.task import SingleLabel
 
 _MASK = (1 << 64) - 1
@@ -261,10 +261,12 @@ class Classifier(lightning.LightningModule):
                     "lower optimizer.lr, clip with trainer.gradient_clip_val, or look with trainer.detect_anomaly=true."
                 )
         measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        watchers: Sequence[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        records = [record for one in watchers if isinstance(record := getattr(one, "record", None), Record)]
         epochs = {"epoch": float(self.current_epoch)}
         if self.num_epochs is not None and self.num_epochs > 0:
             epochs["num_epochs"] = float(self.num_epochs)
-        self.method.on_epoch_end({**measured, **figures, **epochs})
+        self.method.on_epoch_end({**measured, **flat(records), **figures, **epochs})
 
     def _keep_frozen(self) -> None:
         if self.phase.trainable != ("*",):

@@ -196,12 +196,18 @@ def build_callbacks(
     """
     confidence = objective.confidence
     class_counts = classifier.method.facts.class_counts
-    bias = BiasMonitor(manifest.classes, manifest.levels, manifest.usual, confidence, objective, class_counts)
-    settings = config.finite_guard
+    settings, steered = config.finite_guard, _steered(classifier)
     guard = FiniteGuard(settings.max_skipped, settings.lr_factor) if settings.enabled else None
-    callbacks: list[Callback] = [bias] if guard is None else [guard, bias]
+    callbacks: list[Callback] = [] if guard is None else [guard]
+    every_epoch = None
     if cues:
-        callbacks.append(reliance_monitor(config, run, manifest, objective, classifier.spec, bank, cues))
+        reliance = reliance_monitor(config, run, manifest, objective, classifier.spec, bank, cues)
+        every_epoch = reliance if reliance.every_n_epochs == 1 else None
+        callbacks.append(reliance)
+    # After reliance, which counts among the requirements that an epoch meets.
+    names = manifest.classes, manifest.levels, manifest.usual
+    bias = BiasMonitor(*names, confidence, objective, class_counts, every_epoch, steered)
+    callbacks.append(bias)
     callbacks += user_callbacks(config)
     if config.ema.enabled:
         callbacks.append(AverageWeights(config.ema.decay, guard))
@@ -220,6 +226,13 @@ def _plain(section: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(section) and not isinstance(section, type):
         return dataclasses.asdict(section)
     return {str(key): value for key, value in section.items()}
+
+
+def _steered(classifier: Classifier) -> dict[str, float]:
+    """Returns the bounds on reliance that a controller steers by, by cue; none where there is no controller."""
+    method = classifier.method
+    controller = method.controller if isinstance(method, Focused) else None
+    return {} if controller is None else dict(controller.bounds)
 
 
 def _write_moves(run: Run, classifier: Classifier) -> None:

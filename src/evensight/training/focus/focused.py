@@ -17,8 +17,8 @@ from evensight.training.methods.base import Batch, Method, Phase, Weights, mean_
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
-    from evensight.training.training_images import TrainingImages
     from evensight.training.focus.settings import Focus
+    from evensight.training.training_images import TrainingImages
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Focused(Method):
             int(measurements["epoch"]),
             None if num_epochs is None else int(num_epochs),
             readings_of(measurements, self.controller.bounds),
-            measurements.get("val/accuracy"),
+            measurements.get("val/primary", measurements.get("val/accuracy")),
         )
         strengths = self.controller.strengths
         self.strength.copy_(torch.tensor([strengths[cue.name] for cue in self.cues]))
