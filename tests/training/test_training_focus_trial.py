@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from evensight.data.prepare import prepare
 from evensight.data.readers.arrays import ArraysReader
 from evensight.errors import UserError
 from evensight.objective.objective import Objective
-from evensight.training.focus.trial import Trial, enforce, trial
+from evensight.training.focus.trial import Trial, enforce, refuse_essential, trial
 from evensight.training.focus.trial_cells import Comparison, TrialImages
 
 CLASSES = ("a", "b", "c", "d")
@@ -26,8 +26,6 @@ CLASSES = ("a", "b", "c", "d")
 COLOURS = np.array([(200, 90, 90), (60, 160, 60), (80, 110, 230), (150, 130, 30)])
 SIZE = 16
 CONFIG = compose(["experiment=shapes", f"model.size={SIZE}", "data.num_workers=0", "trainer=cpu", "focus=colour_off"])
-
-Trials = Callable[..., Trial]
 
 
 def drawn(pattern: np.ndarray, colour: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -158,6 +156,14 @@ def test_essential_cue_is_refused_whatever_the_data_says(tmp_path: Path) -> None
     found = trial(made(tmp_path, "pattern", 1.0), objective(("colour",)), [build_cue("colour")], CONFIG, seed=1)
     with pytest.raises(UserError, match=r"made of colour \(essential_cues\); in a trial without colour, acc"):
         enforce(found, force=False)
+
+
+def test_essential_cue_is_refused_without_a_trial_too() -> None:
+    stated = objective(("colour",))
+    with pytest.raises(UserError, match=r"made of colour \(essential_cues\); leave colour to the model"):
+        refuse_essential(stated, ["brightness", "colour"], force=False)
+    refuse_essential(stated, ["brightness", "colour"], force=True)
+    refuse_essential(stated, ["brightness"], force=False)
 
 
 def test_of_several_cues_the_one_that_is_needed_is_named(unneeded: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:

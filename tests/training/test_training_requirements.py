@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
+from training_places import Workplace
 
 from evensight.objective.objective import Objective
+from evensight.objective.requirement import Requirement
 from evensight.training.callbacks.best_checkpoint import is_better
+from evensight.training.callbacks.metrics_file import read_lines
 from evensight.training.record import Record
 from evensight.training.requirements import evidence_of_counts, out_of_reach, standing
 
@@ -73,6 +78,15 @@ def test_reliance_of_the_epoch_counts_among_the_requirements() -> None:
         found = standing(stated, evidence, record)
         assert (found.num_met, found.num_measured) == (met, 2 if n >= 30 else 1)
     assert standing(stated, evidence, Record()).num_measured == 1
+
+
+def test_fit_counts_reliance_only_where_every_epoch_measures_it(place: Workplace) -> None:
+    bounded = Requirement(metric="reliance", cue="colour", bound=0.99)
+    stated = dataclasses.replace(place, objective=place.objective.model_copy(update={"requirements": (bounded,)}))
+    for every, met in ((1, [1.0, 1.0]), (2, [0.0, 0.0])):
+        fitted = stated.fit(f"reliance.every_n_epochs={every}", f"experiment_name=every{every}")
+        lines = read_lines(fitted.run.metrics_file)
+        assert [line["metrics"]["val/requirements_met"] for line in lines] == met
 
 
 def test_a_bound_that_is_steered_by_comes_before_accuracy() -> None:

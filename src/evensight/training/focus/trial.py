@@ -136,6 +136,21 @@ def enforce(found: Trial, force: bool) -> None:
     log.log(level, "focus: %s%s", found.sentence, "; focus.force=true" if found.verdict == REFUSED else "")
 
 
+def refuse_essential(objective: Objective, cues: Sequence[str], force: bool) -> None:
+    """Ends the command where a cue that the objective calls essential is turned off and no trial is wanted.
+
+    Raises:
+        UserError: It is, and `focus.force` does not say to train all the same.
+    """
+    stated = [cue for cue in cues if cue in objective.essential_cues]
+    if stated and not force:
+        raise UserError(
+            f"focus: the objective says that its classes are made of {_listed(stated)} (essential_cues); leave "
+            f"{_listed(stated)} to the model, or train all the same with focus.force=true; focus.trial=true would show "
+            "what it costs."
+        )
+
+
 def _needed(images: TrialImages, cues: Sequence[Cue], strength: float, before: Bools, alpha: float) -> list[str]:
     """The cues whose loss is there when they are turned off alone; all of them where it takes them together."""
     if len(cues) == 1:
