@@ -66,7 +66,7 @@ def _bar() -> list[Row]:
         published=BAR,
         data_seed=False,
         note="Published networks were pretrained on ImageNet: another task.",
-        quick=("trainer.max_epochs=2", "trainer.check_val_every_n_epoch=2", "data.limit=300"),
+        quick=("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=3", "data.limit=300"),
     )
     return [
         erm,
