@@ -21,7 +21,7 @@ from evensight.runtime.preprocess import PreprocessSpec
 from evensight.training.focus.randomize import noise_columns, randomized
 from evensight.training.focus.record import FOCUS, focus_record, write_focus
 from evensight.training.focus.settings import Focus, resolve
-from evensight.training.focus.trial import enforce, trial
+from evensight.training.focus.trial import enforce, refuse_essential, trial
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ def _decide(config: Config, run: Run, manifest: Manifest, objective: Objective) 
     if config.focus.trial and (focus.randomized or focus.removed):
         found = trial(manifest, objective, build_cues(focus.cues), config, config.seed)
         enforce(found, config.focus.force)
+    else:
+        refuse_essential(objective, focus.cues, config.focus.force)
     before, after = examples(focus, manifest, config)
     write_focus(run, focus_record(focus.plain(), None if found is None else found.to_json()), before, after)
     ways = " and ".join(focus.by)
