@@ -330,3 +330,13 @@ def test_nothing_is_held_back_where_it_is_said(place: Workplace) -> None:
 def test_what_is_wrong_is_named(place: Workplace, override: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         place.fit("method=dfr", override)
+
+
+@pytest.mark.parametrize("by", ["[head]", "[augment,head]"])
+def test_focus_by_head_is_the_method_and_goes_with_others(by: str, place: Workplace) -> None:
+    cue = ("focus=colour_off",) if "augment" in by else ()
+    fitted = place.fit(*cue, f"focus.by={by}", "focus.head=afr", "focus.trial=false")
+    best = read_checkpoint(fitted.run.checkpoints / "best.ckpt")
+    assert best["repaired"]
+    assert best["hyper_parameters"]["method"]["name"] == "afr"
+    assert torch.equal(network_weights(best)["head.weight"], fitted.result.network.head.weight)
