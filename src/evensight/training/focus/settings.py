@@ -125,11 +125,11 @@ def method_section(config: Config, focus: Focus, manifest: Manifest) -> dict[str
 def _attribute(config: Config, focus: Focus, manifest: Manifest) -> str | None:
     """Returns the attribute whose levels are the groups; None leaves it to the method."""
     wanted, levels = config.focus.attribute, manifest.levels
-    computed = [name for name in levels if name.endswith(SAYS)]
     if wanted == names.AUDITED:
-        if not computed:
-            raise UserError("focus.attribute: no audit has given these images an attribute; run: evensight audit.")
-        return computed[0]
+        said = [name for cue in audited(manifest, "focus.attribute") if (name := cue + SAYS) in levels]
+        if not said:
+            raise UserError("focus.attribute: the audit of these images gave them no attribute; name one of the data.")
+        return said[0]  # findings come with the most dangerous first
     if wanted is not None:
         if wanted not in levels:
             raise unknown("focus.attribute", wanted, [*levels, names.AUDITED])
@@ -151,8 +151,12 @@ def _stated(focus: FocusConfig, manifest: Manifest) -> tuple[list[str], list[str
     return [*cues, *found], [said]
 
 
-def audited(manifest: Manifest) -> list[str]:
-    """Returns the cues that the audit of this data warns of, and that can be transplanted.
+def audited(manifest: Manifest, key: str = "focus.ignore") -> list[str]:
+    """Returns the cues that the audit of this data warns of, and that can be transplanted; the worst first.
+
+    Args:
+        manifest: Whose audit it is.
+        key: The configuration key that asked, for the sentence.
 
     Raises:
         UserError: There is no audit, it is broken, or it is of other data.
@@ -160,7 +164,7 @@ def audited(manifest: Manifest) -> list[str]:
     path = manifest.folder / "audit" / "findings.json"
     run = "run: evensight audit, with the same data."
     if not path.is_file():
-        raise UserError(f"focus.ignore: this data has not been audited, so nothing is named; {run}")
+        raise UserError(f"{key}: this data has not been audited, so nothing is named; {run}")
     try:
         findings = json.loads(path.read_text(encoding="utf-8"))
         cues = [
@@ -169,9 +173,9 @@ def audited(manifest: Manifest) -> list[str]:
             if each["chapter"] == "shortcuts" and each["severity"] != "note" and "cue" in each["evidence"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"focus.ignore: {path} cannot be read ({error}); {run}") from None
+        raise UserError(f"{key}: {path} cannot be read ({error}); {run}") from None
     if findings.get("data") != manifest.digests.content:
-        raise UserError(f"focus.ignore: the data has changed since {path} was written; {run}")
+        raise UserError(f"{key}: the data has changed since {path} was written; {run}")
     return [cue for cue in dict.fromkeys(cues) if cue in names.CUES and cue not in names.DESCRIBED_ONLY]
 
 
