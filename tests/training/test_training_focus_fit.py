@@ -39,7 +39,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "auto": ("focus=auto",),
     "auto_consistency": ("focus=auto", "focus.by=[consistency]"),
 }
-FAST = ("consistency", "auto")
+FAST = ("auto_consistency",)
 WHOLE: dict[str, Run] = {}
 
 
@@ -56,7 +56,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: tuple[Manifest, Object
     return of
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in WAYS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.nightly) for name in WAYS]
+)
 def test_ended_within_an_epoch_and_gone_on_with_to_the_bit(name: str, place: Workplace, whole: Any) -> None:
     """Batch 14 is within the last of four epochs: a controller has had its say before it."""
     ended = end(place, Moment("on_train_batch_end", 14), *WAYS[name], *FEW)
@@ -75,7 +77,7 @@ def test_a_controller_records_its_moves(whole: Any) -> None:
     assert float(strength) == (moves[-1] if moves else 0.0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["augment", "consistency", "remove"])
 def test_compiled_training_gives_the_figures_of_the_eager_one(name: str, place: Workplace, whole: Any) -> None:
     compiled = place.fit(*WAYS[name], *FEW, "trainer.compile=true").run
@@ -86,7 +88,7 @@ def test_compiled_training_gives_the_figures_of_the_eager_one(name: str, place: 
         )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", list(WAYS))
 def test_mixed_precision(name: str, place: Workplace) -> None:
     fitted = place.fit(*WAYS[name], *FEW, "trainer.precision=bf16-mixed")
@@ -94,7 +96,10 @@ def test_mixed_precision(name: str, place: Workplace) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["consistency", "remove", "auto"])
+@pytest.mark.parametrize(
+    "name",
+    ["auto", pytest.param("consistency", marks=pytest.mark.nightly), pytest.param("remove", marks=pytest.mark.nightly)],
+)
 def test_two_ranks_end_with_the_same_strength_and_finite_weights(name: str, tmp_path: Path) -> None:
     """Donors are of the same rank, so weights differ from one rank's; what is decided may not differ between ranks."""
     small = (

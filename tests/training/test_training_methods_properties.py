@@ -157,11 +157,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: tuple[Manifest, Object
     return of
 
 
+def _when(name: str) -> list[Any]:
+    """Those with state of their own for each change; the others, which have none or share it, by night."""
+    return [] if name == "jtt" else [pytest.mark.slow] if name in ("lff", "group_dro") else [pytest.mark.nightly]
+
+
 # Four epochs of four steps: 6 is within the first phase, or the only one, 14 within the last.
-@pytest.mark.parametrize("batch", [pytest.param(6, marks=pytest.mark.slow), 14])
+@pytest.mark.parametrize("batch", [pytest.param(6, marks=pytest.mark.nightly), 14])
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=() if name in ("jtt", "lff", "group_dro") else pytest.mark.slow) for name in NAMES],
+    [pytest.param(name, marks=_when(name)) for name in NAMES],
 )
 def test_ended_within_a_phase_and_gone_on_with_to_the_bit(name: str, batch: int, place: Workplace, whole: Any) -> None:
     ended = end(place, Moment("on_train_batch_end", batch), f"method={name}", *FEW, *SHORT.get(name, ()))
@@ -186,7 +191,7 @@ def test_a_wrong_attribute_ends_the_run_before_it_trains(place: Workplace) -> No
     assert not list(place.folder.rglob("*.ckpt"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["group_dro", "lff", "fg_ccdb", "lisa"])
 def test_compiled_training_gives_the_figures_of_the_eager_one(name: str, place: Workplace, whole: Any) -> None:
     compiled = place.fit(f"method={name}", *FEW, *SHORT.get(name, ()), "trainer.compile=true").run
@@ -197,7 +202,7 @@ def test_compiled_training_gives_the_figures_of_the_eager_one(name: str, place: 
         )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", NAMES)
 def test_mixed_precision(name: str, place: Workplace) -> None:
     fitted = place.fit(f"method={name}", *FEW, *SHORT.get(name, ()), "trainer.precision=bf16-mixed")

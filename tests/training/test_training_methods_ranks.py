@@ -51,7 +51,11 @@ def state(run: Run) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "jtt" else pytest.mark.slow) for name in METHODS]
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("jtt", "group_dro") else pytest.mark.nightly)
+        for name in METHODS
+    ],
 )
 def test_two_ranks_train_as_one(name: str, folder: Path) -> None:
     """Exactly in what is noted of images, to rounding in weights; and no rank's notes are lost."""
