@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from cue_figures import edge_agreement, luma, named, taken_from
+from scipy import ndimage
 
 from conftest import draw_scenes
-from evensight.cues.brightness import Brightness, matched, moved
+from evensight.cues.brightness import Brightness, matched, moved, outlines
 from evensight.cues.pixels import bands, histogram, level_of, moments, quantile, standing_out
 
 NONE: dict[str, torch.Tensor] = {}
@@ -142,3 +143,35 @@ def test_reduced_is_sorted_around_the_region(drawn):
     for row, plane in zip(rows.numpy(), level_of(drawn.images).numpy(), strict=True):
         expected = np.quantile(plane, (np.arange(64)[::-1] + 0.5) / 64, method="inverted_cdf")
         assert (row == expected).all()
+
+
+@pytest.mark.parametrize(("gain", "start"), [(1, 90), (-1, 255), (-1, 130), (2, 0), (-2, 255)])
+def test_removed_is_the_same_along_any_straight_line_of_luma(gain, start):
+    """What is bright and what is dark cannot be told from the outlines, nor how far apart they are."""
+    rng = np.random.default_rng(5)
+    plane = ndimage.zoom(rng.uniform(20, 110, (12, 7, 7)), (1, 8, 8), order=1).round()
+    plane[:, 20:40, 15:30] += 15
+    line = gain * plane + start
+    # Whole gains and starts, so that nothing is rounded or cut before the cue sees it.
+    assert line.min() >= 0 and line.max() <= 255
+    one, another = (torch.from_numpy(x.astype(np.uint8))[:, None].repeat(1, 3, 1, 1) for x in (plane, line))
+    difference = Brightness().remove(one, NONE).int() - Brightness().remove(another, NONE).int()
+    assert difference.abs().max() <= (1 if abs(gain) == 2 else 0)
+    assert Brightness().remove(one, NONE).float().std() > 20
+
+
+def test_outlines_are_scipys_gradient_over_its_mean(drawn):
+    level = level_of(drawn.images).numpy().astype(float)
+    # In whole eighths of a grey level a pixel.
+    steep = np.array([np.hypot(*(ndimage.sobel(x, axis, mode="nearest") for axis in (0, 1))) for x in level]).round()
+    expected = np.clip(steep / steep.mean(axis=(1, 2), keepdims=True) * 48, 0, 255)
+    assert np.abs(outlines(drawn.images).numpy() - expected).max() <= 0.51
+    assert torch.equal(*Brightness().remove(drawn.images, NONE).unbind(1)[:2])
+
+
+def test_removed_is_black_where_an_image_is_flat_and_shows_no_noise_of_a_nearly_flat_one():
+    flat = torch.tensor([0, 128, 255], dtype=torch.uint8)[:, None, None, None].repeat(1, 3, 64, 64)
+    assert (Brightness().remove(flat, NONE) == 0).all()
+    faint = torch.full((1, 3, 64, 64), 100, dtype=torch.uint8)
+    faint[:, :, ::16, ::16] += 1
+    assert Brightness().remove(faint, NONE).max() <= 48

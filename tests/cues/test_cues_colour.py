@@ -67,6 +67,52 @@ def test_hue_luma_moves_the_luma_of_the_coloured_region_and_leaves_the_ground(co
     assert torch.equal(moved[ground], images[ground])
 
 
+@pytest.mark.parametrize("ground", [0, 90, 160])
+def test_tint_is_exact_where_every_pixel_is_one_colour_shaded_or_mixed_with_grey(ground):
+    """On black ground a share of the colour is its shade, on grey ground its mixture."""
+    colours = np.array([[200, 60, 50], [60, 180, 70], [70, 90, 220], [170, 70, 190], [60, 170, 180], [160, 150, 60]])
+    share = np.random.default_rng(0).uniform(0, 1, (6, 1, 24, 24))
+    images = torch.from_numpy((share * colours[:, :, None, None] + (1 - share) * ground).round().astype(np.uint8))
+    # The region's colour is that of its mean share, weighted by squared chroma; the donor's takes its place.
+    share = share / ((share**3).sum(axis=(2, 3)) / (share**2).sum(axis=(2, 3)))[:, :, None, None]
+    for shift in range(1, 6):
+        donor = np.roll(colours, shift, axis=0)[:, :, None, None]
+        pixels = torch.from_numpy(donor.astype(np.uint8)).expand(6, 3, 24, 24)
+        moved = Colour().transplant("tint", images, pixels, NONE, NONE).numpy()
+        expected = share * donor + (1 - share) * ground
+        fits = ((expected >= 0) & (expected <= 255)).all(axis=1)
+        assert fits.mean() > 0.9
+        error = np.abs(moved - expected).max(axis=1)[fits]
+        # Half a level that each channel of the image is rounded by can be 1.6 of blue, times the gain of the chroma.
+        assert np.quantile(error, 0.95) <= 2 and error.max() <= 4
+
+
+def digits_in(channel: int) -> Tensor:
+    """Returns the same 16 antialiased strokes in one channel, as IRM's coloured digits are drawn."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:28, :28]
+    images = torch.zeros(16, 3, 28, 28, dtype=torch.uint8)
+    for image in images:
+        cx, cy, radius, width = *rng.uniform(10, 18, 2), rng.uniform(4, 8), rng.uniform(1, 3)
+        stroke = np.clip(width - np.abs(np.hypot(x - cx, y - cy) - radius) + 0.5, 0, 1)
+        image[channel] = torch.from_numpy((255 * stroke).round().astype(np.uint8))
+    return images
+
+
+@pytest.mark.parametrize(("own", "other"), [(0, 1), (1, 0)])
+def test_tint_leaves_no_trace_of_the_colour_in_digits_of_two_colours(own, other):
+    images, drawn = digits_in(own), digits_in(other)
+    moved = Colour().transplant("tint", images, drawn, NONE, NONE).int()
+    # The region's luma is known to half a level; half a level of luma is 1.7 of red.
+    assert (moved - drawn.int()).abs().max() <= 3
+    # With the luma of red in green digits, a network would read red: this is what `tint` is for.
+    assert (Colour().transplant("hue_luma", images, drawn, NONE, NONE).int() - drawn.int()).abs().max() > 25
+    # From any other digit of that colour too: the image cannot be told from one that had the colour all along.
+    donors = drawn.roll(1, 0)
+    moved = Colour().transplant("tint", images, donors, NONE, NONE).int()
+    assert (moved - Colour().transplant("tint", drawn, donors, NONE, NONE).int()).abs().max() <= 3
+
+
 def test_own_donor_changes_nothing(coloured):
     images, _, _ = coloured
     for operator in Colour.operators:
@@ -181,6 +227,7 @@ def test_scripted_is_equal(coloured, count):
                 self.cue.randomize(image, donor, noise, extra, extra),
                 self.cue.transplant("hue", image, donor, extra, extra),
                 self.cue.transplant("hue_luma", image, donor, extra, extra),
+                self.cue.transplant("tint", image, donor, extra, extra),
                 self.cue.remove(image, extra),
             ]
 
@@ -195,12 +242,12 @@ def test_randomize_is_an_operator_that_measures(coloured):
     images, _, _ = coloured
     donors, noise = images.roll(3, 0), torch.zeros(96, 0)
     randomized = Colour().randomize(images, donors, noise, NONE, NONE)
-    assert torch.equal(randomized, Colour().transplant("hue_luma", images, donors, NONE, NONE))
+    assert torch.equal(randomized, Colour().transplant("tint", images, donors, NONE, NONE))
 
 
 def test_an_unknown_operator_is_refused(coloured):
     images, _, _ = coloured
-    with pytest.raises(ValueError, match="allowed: hue, hue_luma"):
+    with pytest.raises(ValueError, match="allowed: hue, hue_luma, tint"):
         Colour().transplant("shade", images, images, NONE, NONE)
 
 

@@ -60,7 +60,8 @@ def test_the_table_lists_these_cues_in_this_order():
     assert list(names.CUES) == list(FEATURES)
     for name in names.CUES:
         cue = build_cue(name)
-        assert cue.name == name and cue.version == 1
+        # Raised with every pixel and feature that changes: artifacts of one version are not measured by another.
+        assert cue.name == name and cue.version == (2 if name == "colour" else 1)
 
 
 @pytest.mark.parametrize("name", FEATURES)

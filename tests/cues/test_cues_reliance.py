@@ -40,7 +40,7 @@ def bank(coloured) -> DonorBank:
 def test_a_colour_model_relies_and_a_luma_model_does_not(coloured, bank):
     images = coloured[0][64:]
     outcomes = measure(by_colour, images, by_colour(images), bank, Colour(), seed=0)
-    assert list(outcomes) == ["hue", "hue_luma"]
+    assert list(outcomes) == ["hue", "hue_luma", "tint"]
     for outcome in outcomes.values():
         assert outcome.estimate() > 0.9
         assert (outcome.donor_class != by_colour(images)).all()

@@ -48,7 +48,7 @@ def test_contract(made: made_artifact.Made) -> None:
     contract = made.artifact.contract
     assert contract.classes == made_artifact.CLASSES
     assert contract.usual == {"colour": (0, 1, 2)}
-    assert [(cue.name, cue.operators) for cue in contract.cues] == [("colour", ("hue", "hue_luma"))]
+    assert [(cue.name, cue.operators) for cue in contract.cues] == [("colour", ("hue", "hue_luma", "tint"))]
     assert contract.bounds["reliance on colour"] == 0.05
     assert contract.preprocessing.size == 32
     inside = script.load_extra(made.artifact.model_path, ["contract.json"])["contract.json"]

@@ -73,7 +73,7 @@ def test_what_decides_the_conflicting_images(found: Evaluation) -> None:
 def test_truth_by_redrawing_agrees_with_reliance(found: Evaluation) -> None:
     truth = found.file.extra["truth"]["colour"]
     assert (truth["share"], truth["n"]) == (1.0, 18)
-    assert truth["reliance"] == {"hue": 1.0, "hue_luma": 1.0}
+    assert truth["reliance"] == {"hue": 1.0, "hue_luma": 1.0, "tint": 1.0}
     assert found.table["truth:colour"].all()
     assert found.table["truth:colour:prediction"].to_list() == found.table["reliance:colour:hue:donor_class"].to_list()
 
@@ -98,7 +98,7 @@ def test_pictures(found: Evaluation, run: Run) -> None:
     assert len(wrong) == 12
     assert wrong == sorted(wrong, reverse=True)
     assert all(entry["label"] != entry["prediction"] for entry in index["mistakes"])
-    assert len(index["transplants"]) == 2 * 12
+    assert len(index["transplants"]) == 3 * 12
     named = {entry["file"] for entry in index["mistakes"]}
     named |= {entry[part] for entry in index["transplants"] for part in ("image", "donor", "transplanted")}
     assert named == {path.name for path in (run.pictures / "test").iterdir()}
@@ -121,7 +121,7 @@ def test_reliance_from_the_folder_and_the_images_alone(made: made_artifact.Made,
     order = np.random.default_rng(0).permutation(len(paths))
     for chosen, batch_size in ((np.arange(18), 256), (order, 4)):
         outcomes = reliance_of(artifact, [paths[i] for i in chosen], batch_size)["colour"]
-        for operator in ("hue", "hue_luma"):
+        for operator in ("hue", "hue_luma", "tint"):
             prefix = f"reliance:colour:{operator}"
             kept = found.table[chosen.tolist()]
             assert outcomes[operator].moved_transplant.tolist() == kept[f"{prefix}:transplant"].to_list()
@@ -196,12 +196,13 @@ def test_a_cue_of_another_version_is_not_measured(
     made: made_artifact.Made, copied: Callable[[], Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = measuring.build_cue("colour")
+    written = newer.version
     newer.version = 99  # type: ignore[misc]
     monkeypatch.setattr(measuring, "build_cue", lambda name: newer)
     found = evaluate(copied(), made.manifest, "test", Run(tmp_path / "run"))
     for label in ("reliance on colour", "advantage over majority, colour"):
         assert found.file.row(label).verdict == "NOT_MEASURED"
-        assert "has version 1 of the cue, this evensight 99" in found.file.row(label).reason
+        assert f"has version {written} of the cue, this evensight 99" in found.file.row(label).reason
 
 
 def test_a_model_that_fails_its_own_test_is_not_judged(
