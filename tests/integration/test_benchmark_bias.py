@@ -287,7 +287,7 @@ def test_figures_of_a_run_are_those_counted_by_hand(tmp_path):
     assert (found["redraw"]["colour"]["estimate"], found["redraw"]["colour"]["n"]) == (0.5, 2)
     exact = stats.binomtest(6, 11).proportion_ci(0.95, method="exact")
     assert (found["accuracy"]["low"], found["accuracy"]["high"]) == pytest.approx((exact.low, exact.high))
-    assert found["training"] == {"epochs": 3, "seconds": 9.5, "epoch_seconds": 2.5, "images_per_second": 80.0}
+    assert found["training"] == {"epochs": 3, "seconds": 21.5, "epoch_seconds": 7.0, "images_per_second": 80.0}
 
 
 def test_mean_and_interval_over_seeds_are_those_of_scipy():

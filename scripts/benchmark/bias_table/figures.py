@@ -114,10 +114,10 @@ def _training(folder: Path) -> dict[str, Any]:
     """Returns epochs, their seconds and images a second: of an epoch the median, as the first one warms up."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     speeds = [line["metrics"]["train/images_per_second"] for line in lines if _speed(line)]
-    seconds = np.diff([0.0, *(float(line["seconds"]) for line in lines)])
+    seconds = [float(line["seconds"]) for line in lines]  # of each epoch
     return {
         "epochs": len(lines),
-        "seconds": round(float(lines[-1]["seconds"]), 2) if lines else None,
+        "seconds": round(sum(seconds), 2) if lines else None,
         "epoch_seconds": round(float(np.median(seconds)), 3) if lines else None,
         "images_per_second": round(float(np.median(speeds)), 1) if speeds else None,
     }
