@@ -179,7 +179,7 @@ def test_the_level_is_kept_over_all_looks(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(monitoring, "wins", lambda counts, level, tail: tails.append(tail) or False)
     measuring = monitor(sample(1))
     measuring.on_validation_epoch_end(trainer(epochs=4), classifier(ByPlace()))
-    assert tails == [pytest.approx(0.05 / 5 / 2)]  # four epochs and the last, two operators
+    assert tails == [pytest.approx(0.05 / 5 / 3)]  # four epochs and the last, three operators
 
 
 def test_what_an_attribute_says_agrees_with_the_verdict() -> None:
