@@ -33,6 +33,8 @@ _BLIND = (
 # Trains networks of its own to doubt labels, which no row asks about.
 _AUDIT = ("audit.skip=[label_errors]", "audit.num_workers=1")
 _OF_DATA = ("experiment", "data", "objective")
+# Results that are kept with the project, so that any clone goes on where another one stopped.
+KEPT = Path(__file__).parents[3] / "results" / "bias"
 PROGRAM = (sys.executable, "-m", "evensight")
 REFUSED = 2  # the status of a wrong setting
 
@@ -88,12 +90,15 @@ class Job:
         return steps
 
     def stored(self) -> dict[str, Any] | None:
-        """Returns its result; None where there is none, or it was made by another command."""
-        try:
-            found = json.loads(self.result.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) and found.get("overrides") == self.overrides else None
+        """Returns its result, from its folder or of those kept; None where none was made by this command."""
+        for path in (self.result, KEPT / self.row.name / f"{self.seed}.json"):
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(found, dict) and found.get("overrides") == self.overrides:
+                return found
+        return None
 
 
 class Commands:
