@@ -3,14 +3,14 @@
     python scripts/benchmark/bias.py --plan                       # what would run, and how long it takes
     python scripts/benchmark/bias.py                              # all but the set `more`, hours on 2 cores
     python scripts/benchmark/bias.py --rows headline,bar-*        # sets and rows by name
-    python scripts/benchmark/bias.py --quick                      # a dozen rows made small, under 10 minutes on 2 cores
+    python scripts/benchmark/bias.py --quick                      # a dozen small rows, under 10 minutes on 2 cores
     python scripts/benchmark/bias.py --show                       # the table and the page from what is there
     python scripts/benchmark/bias.py --select mnist-cnn-0.5-erm   # learning rates on validation images alone
 
-Several processes of one thread each. A finished row and seed is stored under `--runs-dir`, or kept in `results/bias`, and
-never runs again, unless its command has changed; one that was interrupted starts again. Writes a JSON file with every run, its intervals, the
-hardware and the versions, and a page beside it. Real images are looked for as everywhere: EVENSIGHT_DATA, or
-shared/data beside the clone.
+Several processes of one thread each. A finished row and seed is stored under `--runs-dir`, or kept in `results/bias`,
+and never runs again, unless its command has changed; one that was interrupted starts again. Writes a JSON file with
+every run, its intervals, the hardware and the versions, and a page beside it. Real images are looked for as
+everywhere: EVENSIGHT_DATA, or shared/data beside the clone.
 """
 
 from __future__ import annotations

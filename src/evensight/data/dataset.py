@@ -236,7 +236,7 @@ def _check_extra(extra: Sequence[str], columns: Sequence[str]) -> tuple[str, ...
 
 
 def known_extra(manifest: Manifest) -> set[str]:
-    """Returns which of `EXTRA` are known of at least one image; a manifest has its columns even where they are empty."""
+    """Returns which of `EXTRA` are known of any image; a manifest has its columns even where they are empty."""
     frame = manifest.frame
     known = {"mask": "mask", "box": _BOX[0]}
     there = {name for name, column in known.items() if column in frame.columns and frame[column].count() > 0}

@@ -38,9 +38,7 @@ class _Built:
     spec: PreprocessSpec
 
 
-def build_network(
-    model: ModelConfig, num_classes: int, removed: Sequence[Cue] = ()
-) -> tuple[Network, PreprocessSpec]:
+def build_network(model: ModelConfig, num_classes: int, removed: Sequence[Cue] = ()) -> tuple[Network, PreprocessSpec]:
     """Builds the network a configuration names; weights are drawn from torch's global generator.
 
     Args:
