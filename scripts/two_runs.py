@@ -101,6 +101,7 @@ def draw(folder: Path, out: Path) -> dict[str, Any]:
         axis.set(ylim=(-0.03, 1), title="reliance on colour by epoch; the bound is .05")
         axis.title.set_fontsize(9)
         axis.tick_params(labelsize=8)
+    out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
     return found
 
@@ -127,4 +128,5 @@ if __name__ == "__main__":
     if options.show is None:
         trained(place)
     result = draw(place, options.out)
-    write_json(options.out.with_suffix(".json"), {"environment": environment(), "runs": result})
+    made_on = {key: value for key, value in environment().items() if key not in ("host", "command")}
+    write_json(options.out.with_suffix(".json"), {"environment": made_on, "runs": result})

@@ -119,7 +119,8 @@ def main(out: Path) -> None:
         for name in METHODS:
             rows[name] = compared(backbone, method(name), (), num)
             print(backbone, name, rows[name], flush=True)
-    write_json(out, {"environment": environment(), "side": SIDE, "batch_size": NUM, "step_over_erm": found})
+    made_on = {key: value for key, value in environment().items() if key not in ("host", "command")}
+    write_json(out, {"environment": made_on, "side": SIDE, "batch_size": NUM, "step_over_erm": found})
 
 
 if __name__ == "__main__":
