@@ -26,3 +26,38 @@ def test_main_job_takes_the_gpu_and_its_artifact_agrees_with_the_cpu(tmp_path: P
     expected = np.array(table["probabilities"].to_list())
     # TF32 in convolutions is worth about 1e-3 of a logit.
     assert np.abs(np.array([one.probabilities for one in found]) - expected).max() < 5e-3
+
+
+@pytest.mark.parametrize(
+    "focus",
+    [
+        ["focus=colour_off"],
+        ["focus=background_off", "focus.by=[consistency]"],
+        ["focus.ignore=[colour,brightness]", "focus.by=[remove]"],
+        ["focus.by=[groups]", "focus.groups=lff"],
+        ["focus.by=[head]", "focus.head=dfr"],
+    ],
+)
+def test_every_way_of_focus_trains_on_the_gpu(focus: list[str], tmp_path: Path) -> None:
+    folders = [f"runs_dir={tmp_path / 'runs'}", f"datasets_dir={tmp_path / 'datasets'}"]
+    assert main(["train", "experiment=shapes", "debug=fast", "focus.trial=false", *focus, *folders]) == 0
+    run = Run.open(tmp_path / "runs" / "shapes" / "latest")
+    assert run.artifact.is_dir()
+
+
+def test_cues_are_the_same_pixels_on_the_gpu() -> None:
+    """A network trained on one device meets on the other what it was trained to ignore."""
+    from evensight.cues import build_cues
+    from evensight.training.focus.randomize import noise_columns, randomized
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (32, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    for cue in build_cues(["colour", "brightness", "border", "surround", "texture"]):
+        noise = torch.rand(32, noise_columns([cue]), generator=generator)
+        found = [
+            randomized({"image": images.to(device), "extra": {}}, [cue], torch.ones(1, device=device), noise.to(device))
+            for device in ("cpu", "cuda")
+        ]
+        different = (found[0].int() - found[1].cpu().int()).abs()
+        assert different.max() <= 1, cue.name
+        assert (different > 0).float().mean() < 0.001, cue.name
