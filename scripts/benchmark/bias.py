@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], rows: Sequence[Row] = ROWS) -> int:
         """Writes what is stored of every row, also of those that were not asked for this time."""
         found = record(rows, folder, options.quick, command)
         write_text(out, text(found))
-        write_text(out.with_suffix(".html"), page.page(found))
+        write_text(out.with_suffix(".html"), page.page(found).rstrip() + "\n")
         return found
 
     def done(job: Job, result: Mapping[str, Any]) -> None:
