@@ -7,7 +7,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,7 @@ def _contract(
         classes=objective.class_names,
         attributes=objective.levels,
         usual={name: tuple(map(int, levels)) for name, levels in manifest.usual.items()},
-        cues=tuple(CueContract(name=cue.name, version=cue.version, operators=cue.operators) for cue in cues),
+        cues=_as_written(cues),
         bounds={requirement.label: requirement.bound_value for requirement in objective.requirements},
         reliance=RelianceContract(seed=config.reliance.seed, donors=donors),
         preprocessing=Preprocessing(**dataclasses.asdict(spec)),
@@ -201,11 +201,7 @@ def _contract(
         majority_class=int(training.argmax()),
         data=DataContract(name=manifest.name, content=manifest.digests.content, test=manifest.digests.test),
         graph_version=GRAPH_VERSION,
-        removed=tuple(
-            CueContract(name=cue.name, version=cue.version, operators=cue.operators)
-            for cue in network.removed
-            if isinstance(cue, Cue)
-        ),
+        removed=_as_written(cue for cue in network.removed if isinstance(cue, Cue)),
         run={
             "folder": run.folder.name,
             "experiment": config.experiment_name,
@@ -215,6 +211,10 @@ def _contract(
             "torch": torch.__version__,
         },
     )
+
+
+def _as_written(cues: Iterable[Cue]) -> tuple[CueContract, ...]:
+    return tuple(CueContract(name=cue.name, version=cue.version, operators=cue.operators) for cue in cues)
 
 
 def _write_tensors(folder: Path, network: Network, bank: DonorBank, probes: Mapping[str, Probe]) -> None:

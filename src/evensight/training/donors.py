@@ -48,7 +48,7 @@ def measured_cues(config: Config, objective: Objective, manifest: Manifest) -> l
     if config.reliance.cues:
         return found
     others = [name for name in names.CUES if name not in (*named, *names.DESCRIBED_ONLY)]
-    known = [cue for cue in build_cues(others) if not _lacking(cue, manifest)]
+    known = [cue for cue in build_cues(others) if not lacking_needs(cue, manifest)]
     masked = any(cue.name == "background" for cue in [*found, *known])
     return found + [cue for cue in known if not (masked and cue.name == "surround")]
 
@@ -57,14 +57,15 @@ def available_cues(cues: Sequence[Cue], manifest: Manifest) -> list[Cue]:
     """Returns the cues whose needs the images come with, and names the others in the log."""
     found = []
     for cue in cues:
-        if lacking := _lacking(cue, manifest):
+        if lacking := lacking_needs(cue, manifest):
             log.warning("reliance on %s is not measured: these images come without %s", cue.name, ", ".join(lacking))
         else:
             found.append(cue)
     return found
 
 
-def _lacking(cue: Cue, manifest: Manifest) -> list[str]:
+def lacking_needs(cue: Cue, manifest: Manifest) -> list[str]:
+    """Returns which of a cue's needs are known of no image."""
     return [name for name in cue.needs if name not in known_extra(manifest)]
 
 

@@ -63,12 +63,7 @@ class ColouredMnistReader(Reader):
             raise UserError(f"data.conflict_ratio: {self.conflict_ratio} is not between 0 and 1.")
         if self.severity not in SIGMA:
             raise UserError(f"data.severity: {self.severity} is not known; allowed: 1, 2, 3, 4, 5.")
-        if self.num_validation < 1:
-            raise UserError(
-                f"data.num_validation: {self.num_validation} is not a number of images; allowed: 1 or more."
-            )
-        if self.seed < 0:
-            raise UserError(f"data.seed: {self.seed} is negative; allowed: 0 or more.")
+        check_held_out(self.num_validation, self.seed)
 
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
         """Colours what is not there yet and lists it; see `Reader.read`.
@@ -79,13 +74,7 @@ class ColouredMnistReader(Reader):
             UserError: A setting is out of its range, or MNIST is not there.
         """
         self.check()
-        root = known_root(self.root, "mnist", ("train.npz", "test.npz"))
-        given = {name: load_mnist(root / f"{name}.npz") for name in ("train", "test")}
-        if self.num_validation >= len(given["train"][1]):
-            raise UserError(
-                f"data.num_validation: {self.num_validation} leaves nothing to train on; "
-                f"allowed: less than {len(given['train'][1])}."
-            )
+        given = load_both(self.root, self.num_validation)
         parts = self._parts({name: labels for name, (_, labels) in given.items()})
         done = folder / "drawn.json"  # written last
         if not done.exists():
@@ -156,6 +145,31 @@ def quantiles(word: NDArray[np.uint64], label: NDArray[np.int64]) -> NDArray[np.
 
 def _source(split: str) -> int:
     return 1 if split == "test" else 0
+
+
+def check_held_out(num_validation: int, seed: int) -> None:
+    """Raises UserError where no image would be held out of training, or the seed of what is held out is negative."""
+    if num_validation < 1:
+        raise UserError(f"data.num_validation: {num_validation} is not a number of images; allowed: 1 or more.")
+    if seed < 0:
+        raise UserError(f"data.seed: {seed} is negative; allowed: 0 or more.")
+
+
+def load_both(root: str | None, num_validation: int) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Returns images [N, 28, 28] and labels [N] of MNIST's two files, ``train`` and ``test``.
+
+    Args:
+        root: Of the configuration; see `known_root`.
+        num_validation: Images that will be held out of training.
+
+    Raises:
+        UserError: MNIST is not there, or nothing would be left to train on.
+    """
+    folder = known_root(root, "mnist", ("train.npz", "test.npz"))
+    given = {name: load_mnist(folder / f"{name}.npz") for name in ("train", "test")}
+    if num_validation >= (most := len(given["train"][1])):
+        raise UserError(f"data.num_validation: {num_validation} leaves nothing to train on; allowed: less than {most}.")
+    return given
 
 
 def load_mnist(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

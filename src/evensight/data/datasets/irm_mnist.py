@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from evensight import files
 from evensight.data.datasets import draws
-from evensight.data.datasets.coloured_mnist import load_mnist, quantiles, write_images
-from evensight.data.datasets.roots import known_root
+from evensight.data.datasets.coloured_mnist import check_held_out, load_both, quantiles, write_images
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.errors import UserError
 
@@ -60,12 +59,7 @@ class IrmMnistReader(Reader):
                 f"data.agreement: {list(self.agreement)} is no list of chances; write one number between 0 and 1 for "
                 "each training environment, as in data.agreement=[0.9,0.8]."
             )
-        if self.num_validation < 1:
-            raise UserError(
-                f"data.num_validation: {self.num_validation} is not a number of images; allowed: 1 or more."
-            )
-        if self.seed < 0:
-            raise UserError(f"data.seed: {self.seed} is negative; allowed: 0 or more.")
+        check_held_out(self.num_validation, self.seed)
 
     def read(self, folder: Path, classes: tuple[str, ...] | None, progress: Progress) -> Reading:
         """Colours what is not there yet and lists it; see `Reader.read`.
@@ -76,13 +70,7 @@ class IrmMnistReader(Reader):
             UserError: A setting is out of its range, or MNIST is not there.
         """
         self.check()
-        root = known_root(self.root, "mnist", ("train.npz", "test.npz"))
-        given = {name: load_mnist(root / f"{name}.npz") for name in ("train", "test")}
-        if self.num_validation >= len(given["train"][1]):
-            raise UserError(
-                f"data.num_validation: {self.num_validation} leaves nothing to train on; "
-                f"allowed: less than {len(given['train'][1])}."
-            )
+        given = load_both(self.root, self.num_validation)
         parts = {split: self._part(split, given[_file(split)][1]) for split in SPLITS}
         done = folder / "drawn.json"  # written last
         if not done.exists():

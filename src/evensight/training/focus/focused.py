@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
     from evensight.training.focus.settings import Focus
     from evensight.training.training_images import TrainingImages
-
-log = logging.getLogger(__name__)
 
 
 class Focused(Method):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -21,10 +20,9 @@ from evensight.data.side_tables import SAYS
 from evensight.errors import UserError, unknown
 from evensight.objective.objective import Objective
 from evensight.runtime.preprocess import PreprocessSpec
+from evensight.training.donors import lacking_needs
 from evensight.training.focus.controller import bounds_on_reliance
 from evensight.training.focus.randomize import in_order
-
-log = logging.getLogger(__name__)
 
 RANDOMIZING = ("augment", "consistency")
 # Of what is to be known of the label beyond the largest class, the share that grey must give away to be ignored too.
@@ -210,9 +208,6 @@ def grey_gives_away(manifest: Manifest, data: DataConfig) -> float:
 
 
 def _check_needs(name: str, manifest: Manifest) -> None:
-    columns = set(manifest.frame.columns)
-    known = {"size"} | ({"mask"} & columns) | ({"box"} if "box_x0" in columns else set())
-    lacking = [need for need in build_cue(name).needs if need not in known]
-    if lacking:
+    if lacking := lacking_needs(build_cue(name), manifest):
         instead = " (focus.ignore=[surround] goes without)" if name == "background" else ""
         raise UserError(f"focus: {name} needs a {lacking[0]} of each image, and these come without{instead}.")
