@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"runtime", "cues"},
     "objective": {"metrics"},
     "data": {"runtime", "objective", "metrics"},
-    "records": {"runtime", "objective"},
+    "records": {"runtime", "objective", "cues"},
     "report": {"records", "metrics", "objective"},
     **dict.fromkeys(STAGES, BELOW),
 }

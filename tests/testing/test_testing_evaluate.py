@@ -20,9 +20,9 @@ import made_artifact
 from evensight.data.manifest import Manifest
 from evensight.errors import RunError, UserError
 from evensight.objective import verdict_file
+from evensight.records import instruments as measuring
 from evensight.records.artifact import Artifact, write_sums
 from evensight.run import Run
-from evensight.testing import reliance as measuring
 from evensight.testing.evaluate import Evaluation, evaluate, reliance_of
 
 LABELS = [label for label, _, _ in itertools.product(range(3), range(3), range(2))]

@@ -27,11 +27,11 @@ from evensight.data.manifest import Manifest
 from evensight.deploy.export import export
 from evensight.objective.objective import Objective
 from evensight.records.artifact import Artifact
+from evensight.records.instruments import instruments
 from evensight.run import Run
 from evensight.runtime import script
 from evensight.testing.evaluate import evaluate, reliance_of
 from evensight.testing.extras import Extras
-from evensight.testing.reliance import instruments
 
 CLASSES = made_artifact.CLASSES
 GROUNDS = list(made_artifact.RGB.values())

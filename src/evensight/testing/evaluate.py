@@ -21,11 +21,12 @@ from evensight.objective.evidence import Evidence, judge
 from evensight.objective.objective import Objective
 from evensight.records.artifact import Artifact
 from evensight.records.contract import Contract
+from evensight.records.instruments import instruments
 from evensight.run import Run
 from evensight.testing.extras import Extras
 from evensight.testing.pictures import write_pictures
 from evensight.testing.predictions import Progress, Served, silent
-from evensight.testing.reliance import instruments, reliance_of
+from evensight.testing.reliance import reliance_of
 from evensight.testing.scores import Scores, decided_by, evidence, score, table
 from evensight.testing.truth import Redraws, Truth, redrawn
 

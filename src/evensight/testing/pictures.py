@@ -14,9 +14,9 @@ from torch import Tensor
 from evensight.cues.reliance import Outcome, examples
 from evensight.data.manifest import Manifest
 from evensight.files import staged, write_json
+from evensight.records.instruments import Instruments
 from evensight.testing.extras import Extras
 from evensight.testing.predictions import Served, from_rows
-from evensight.testing.reliance import Instruments
 from evensight.testing.scores import Scores
 
 NUM_MISTAKES = 24

@@ -87,6 +87,11 @@ class Batch:
     images: Tensor
     probs: Tensor
 
+    @property
+    def predictions(self) -> Tensor:
+        """The likeliest class of each image, int64 [B]."""
+        return self.probs.argmax(dim=1)
+
 
 def judged(
     served: Served,

@@ -17,9 +17,9 @@ from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_u
 from evensight.objective.conflicting import decided_by_attribute
 from evensight.objective.evidence import Counts, Evidence, Paired
 from evensight.records.contract import Contract
+from evensight.records.instruments import Instruments, Outcomes
 from evensight.testing.extras import Extras
 from evensight.testing.predictions import Batch, Progress, Served, from_rows, judged, silent
-from evensight.testing.reliance import Instruments, Outcomes, joined, measured, rivals
 
 Ints = NDArray[np.int64]
 MAJORITY = "majority"
@@ -84,7 +84,8 @@ def score(
 
     def work(batch: Batch) -> tuple[Ints, NDArray[np.float32], Outcomes, dict[str, Ints]]:
         extra = extras.at(batch.positions) if extras is not None else {}
-        return batch.positions, batch.probs.numpy(), measured(served, tools, batch, extra), rivals(tools, batch, extra)
+        outcomes = tools.outcomes(served.classes, batch.images, batch.predictions, extra)
+        return batch.positions, batch.probs.numpy(), outcomes, tools.rivals(tools.described(batch.images, extra))
 
     parts = list(judged(served, load, len(rows), work, errors, batch_size, progress, f"judging {split}"))
     positions = np.concatenate([np.zeros(0, np.int64), *(known for known, _, _, _ in parts)])
@@ -97,7 +98,7 @@ def score(
         attributes=manifest.attributes(split),
         known=positions,
         probs=probs,
-        outcomes=joined(tools, [outcomes for _, _, outcomes, _ in parts]),
+        outcomes=tools.joined([outcomes for _, _, outcomes, _ in parts]),
         rivals={MAJORITY: np.full(len(positions), majority_class, np.int64), **by_rival},
         errors=errors,
     )

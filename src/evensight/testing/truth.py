@@ -14,8 +14,8 @@ from torch import Tensor
 
 from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
+from evensight.records.instruments import Instruments
 from evensight.testing.predictions import Batch, Progress, Served, judged, silent
-from evensight.testing.reliance import Instruments
 from evensight.testing.scores import Scores
 
 
