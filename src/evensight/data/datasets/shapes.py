@@ -17,6 +17,7 @@ from evensight import files
 from evensight.data.datasets import draws
 from evensight.data.datasets import shapes_draw as drawing
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
+from evensight.data.traffic import WAVES, Drawn
 from evensight.errors import UserError, unknown
 
 _NUM_CELLS = len(drawing.SHAPES) * len(drawing.COLOURS)
@@ -128,6 +129,30 @@ class ShapesReader(Reader):
         redrawn: NDArray[np.uint8] = images[0]
         return redrawn
 
+    @property
+    def waves(self) -> Mapping[str, str]:
+        """What each wave of traffic is like."""
+        return {
+            "as_trained": f"{self.other} goes with {self.label} as in training",
+            "cue_free": f"{self.other} no longer goes with {self.label}",
+            "new_background": f"the same before a background that no image had: {drawing.NEW_BACKGROUNDS[0]}",
+        }
+
+    def draw_traffic(self, wave: str, start: int, count: int) -> Drawn:
+        """Draws images of a wave; see `data.traffic.DrawsTraffic`."""
+        if wave not in self.waves:
+            raise unknown("wave", wave, self.waves)
+        index = np.arange(start, start + count, dtype=np.int64)
+        key = draws.keys(self.seed, len(SPLITS) + WAVES.index(wave), index)
+        content = dict(_drawn_contents(key, index, self.correlation if wave == "as_trained" else 0.0))
+        if wave == "new_background":
+            content["background"] = np.full_like(index, len(drawing.BACKGROUNDS))
+        shown = (content["shape"], content["colour"], content["background"], content["size"])
+        images, _ = drawing.draw(drawing.plan(key, *shown, self.palette))
+        levels = {name: [_level(name, number) for number in content[name].tolist()] for name in LEVELS}
+        labels = [str(level) for level in levels.pop(self.label)]
+        return Drawn(images, labels, levels)
+
     def _check_classes(self, classes: tuple[str, ...] | None) -> None:
         if classes is None or set(classes) & set(LEVELS[self.label]):
             return
@@ -179,15 +204,27 @@ def contents_of(
             (turn + cell) % (len(LEVELS["size"]) * len(LEVELS["background"])), len(LEVELS["background"])
         )
         return {"shape": shape, "colour": colour, "background": background, "size": size}
-    word = draws.words(_keys(reader, split, index), 4, first=40)
+    return _drawn_contents(_keys(reader, split, index), index, reader.correlation)
+
+
+def _drawn_contents(
+    key: NDArray[np.uint64], index: NDArray[np.int64], correlation: float
+) -> dict[str, NDArray[np.int64]]:
+    """Draws what images show, [N]: shapes in turn, their own colour by chance, the rest alike."""
+    word = draws.words(key, 4, first=40)
     shape = index % len(drawing.SHAPES)
-    own = draws.chance(word[:, 0], reader.correlation)
+    own = draws.chance(word[:, 0], correlation)
     return {
         "shape": shape,
         "colour": np.where(own, shape, draws.below(word[:, 1], len(drawing.COLOURS))),
         "background": draws.below(word[:, 2], len(drawing.BACKGROUNDS)),
         "size": draws.below(word[:, 3], len(drawing.SIZES)),
     }
+
+
+def _level(name: str, number: int) -> str | None:
+    """Returns a level by its number; None for a background of traffic alone."""
+    return LEVELS[name][number] if number < len(LEVELS[name]) else None
 
 
 def scenes_of(reader: ShapesReader, split: str, index: NDArray[np.int64]) -> drawing.Scenes:

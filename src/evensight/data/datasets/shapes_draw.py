@@ -25,6 +25,7 @@ SIZE = 64  # pixels, both ways
 SHAPES = shapes_outlines.SHAPES
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 BACKGROUNDS = ("noise", "stripes", "checks")
+NEW_BACKGROUNDS = ("dots",)  # of traffic alone: no data set has them
 SIZES = ("small", "medium", "large")
 PALETTES = ("even", "vivid")
 VERSION = 1  # of the drawing; a change of any pixel raises it
@@ -70,7 +71,7 @@ class Scenes:
     key: NDArray[np.uint64]  # of the image, for its textures and noise
     shape: NDArray[np.int64]  # index into SHAPES
     colour: NDArray[np.int64]  # index into COLOURS
-    background: NDArray[np.int64]  # index into BACKGROUNDS
+    background: NDArray[np.int64]  # index into BACKGROUNDS, then NEW_BACKGROUNDS
     size: NDArray[np.int64]  # index into SIZES
     fill: Floats  # RGB of the shape, [N, 3]
     inverse: Floats  # from pixels to the shape's own coordinates, [N, 2, 3]
@@ -108,7 +109,7 @@ def plan(
         key: One key an image [N].
         shape: Index into SHAPES [N].
         colour: Index into COLOURS [N].
-        background: Index into BACKGROUNDS [N].
+        background: Index into BACKGROUNDS, then NEW_BACKGROUNDS [N].
         size: Index into SIZES [N].
         palette: One of PALETTES; "vivid" also keeps the background away from the luma of `colour`.
     """
@@ -268,9 +269,9 @@ def _tables() -> tuple[Floats, np.float32, int]:
 
 
 def _texture(scenes: Scenes) -> Floats:
-    """Returns the background's texture around 0, [N, 64, 64]: smooth noise, stripes or checks."""
+    """Returns the background's texture around 0, [N, 64, 64]: smooth noise, stripes, checks or dots."""
     texture = np.empty((len(scenes.key), SIZE, SIZE), np.float32)
-    for kind, name in enumerate(BACKGROUNDS):
+    for kind, name in enumerate((*BACKGROUNDS, *NEW_BACKGROUNDS)):
         chosen = scenes.background == kind
         if not chosen.any():
             continue
@@ -282,7 +283,8 @@ def _texture(scenes: Scenes) -> Floats:
         else:
             across = wave[:, [1, 0, 3]]
             across[:, 0] *= -1.0
-            drawn = _square(_plane(wave[:, [0, 1, 2]])) * _square(_plane(across))
+            first, second = _plane(wave[:, [0, 1, 2]]), _plane(across)
+            drawn = _square(first) * _square(second) if name == "checks" else _dots(first, second)
         texture[chosen] = drawn * scenes.texture[chosen, 0][:, None, None]
     return texture
 
@@ -297,6 +299,13 @@ def _square(turns: Floats) -> Floats:
     """Returns the square wave of period 1 with slanted edges."""
     wave: Floats = np.clip(_triangle(turns * np.float32(0.5)) * np.float32(5.0), -1.0, 1.0)
     return wave
+
+
+def _dots(first: Floats, second: Floats) -> Floats:
+    """Returns light dots, 1 on -1, where the crests of two waves of period 1 meet."""
+    height = _triangle(first) + _triangle(second)
+    dots: Floats = np.clip(height * np.float32(4.0) - np.float32(2.0), -1.0, 1.0)
+    return dots
 
 
 def _smooth(key: NDArray[np.uint64]) -> Floats:
