@@ -18,7 +18,7 @@ ignores the orientation, and hands PostScript to an interpreter.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,27 +51,30 @@ _UPRIGHT = {
 }
 
 
-def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> torch.Tensor:
+def decode(source: bytes | Path, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS) -> torch.Tensor:
     """Decodes an image file.
 
     Args:
         source: The file's bytes, or its path.
         max_pixels: Larger images are refused from their header. Pillow's own limit, 178,956,970, stays in force.
+        formats: Those of `FORMATS` that are allowed.
 
     Returns:
         RGB, uint8 `[3, H, W]`, contiguous.
 
     Raises:
-        DecodeError: If the file cannot be read, is no image of `FORMATS`, is too large, broken, or has no rule.
+        DecodeError: If the file cannot be read, is no image of `formats`, is too large, broken, or has no rule.
     """
-    return torch.from_numpy(decode_array(source, max_pixels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(decode_array(source, max_pixels, formats)).permute(2, 0, 1).contiguous()
 
 
-def decode_array(source: bytes | Path, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_array(
+    source: bytes | Path, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> NDArray[np.uint8]:
     """Decodes an image file to RGB, uint8 `[H, W, 3]`, contiguous and writable; else as `decode`."""
     content = source if isinstance(source, bytes) else _read(source, max_pixels)
-    with _explained(content):
-        image = _header(content, max_pixels)
+    with _explained(content, formats):
+        image = _header(content, max_pixels, formats)
         image.load()
         return np.ascontiguousarray(_upright(image, _rgb(image)))
 
@@ -84,7 +87,7 @@ def _read(path: Path, max_pixels: int) -> bytes:
 
 
 @contextmanager
-def _explained(content: bytes) -> Iterator[None]:
+def _explained(content: bytes, formats: Sequence[str]) -> Iterator[None]:
     """Pillow's plugins raise a dozen kinds of error on broken files; each becomes a `DecodeError`."""
     try:
         yield
@@ -92,15 +95,15 @@ def _explained(content: bytes) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         found = f"begins with {content[:12]!r}" if content else "is empty"
-        raise DecodeError("format", f"not an image of {', '.join(FORMATS)}: the file {found}") from error
+        raise DecodeError("format", f"not an image of {', '.join(formats)}: the file {found}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too_large", str(error)) from error
     except Exception as error:
         raise DecodeError("corrupt", f"{type(error).__name__}: {error}") from error
 
 
-def _header(content: bytes, max_pixels: int) -> Image.Image:
-    image = Image.open(io.BytesIO(content), formats=FORMATS)
+def _header(content: bytes, max_pixels: int, formats: Sequence[str]) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=tuple(formats))
     width, height = image.size
     if width * height == 0:
         raise DecodeError("corrupt", f"{width} x {height} pixels are none")
