@@ -97,7 +97,7 @@ def bar_chart(title: str, bars: list[Bar], bound: Rule | None = None, signed: bo
 
 @dataclass(frozen=True)
 class Point:
-    """A figure of one epoch."""
+    """A figure of one epoch, or at one place of a timeline."""
 
     epoch: int
     value: float
@@ -129,7 +129,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of lines: tick marks, lines, and horizontal rules (the bounds of requirements)."""
+    """A chart of lines: tick marks, lines, and horizontal rules (the bounds of requirements).
+
+    `marks` are moments (x, what happened, a CSS class), `spans` are stretches of the axis (x, width, name).
+    """
 
     title: str
     lines: list[Line]
@@ -137,6 +140,9 @@ class Chart:
     y_ticks: list[tuple[float, str]]
     rules: list[tuple[float, str]] = field(default_factory=list)  # y, what it says
     note: str = ""
+    unit: str = "epochs"
+    marks: list[tuple[float, str, str]] = field(default_factory=list)
+    spans: list[tuple[float, float, str]] = field(default_factory=list)
 
 
 def series(epochs: Sequence[Mapping[str, Any]], key: str, name: str, style: str) -> Series | None:
@@ -190,6 +196,71 @@ def line_chart(
     )
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """The axis of a chart over time or over requests, 0 to `length`, and what happened along it.
+
+    Attributes:
+        length: Of the axis, above 0.
+        unit: What it counts: "requests".
+        ticks: Place and words of the tick marks; none: round numbers.
+        marks: Place, words and CSS class (`alarm`, `swap`) of what happened.
+        spans: First, end and name of stretches that are told apart.
+    """
+
+    length: float
+    unit: str
+    ticks: tuple[tuple[float, str], ...] = ()
+    marks: tuple[tuple[float, str, str], ...] = ()
+    spans: tuple[tuple[float, float, str], ...] = ()
+
+
+def time_chart(
+    title: str,
+    parts: Iterable[Series | None],
+    timeline: Timeline,
+    rules: Sequence[tuple[float, str]] = (),
+    rate: bool = True,
+    note: str = "",
+) -> Chart | None:
+    """Lays out a chart whose points lie at `Point.epoch` of a timeline; None where no series has a point.
+
+    Args:
+        title: Of the chart.
+        parts: The series; None are left out.
+        timeline: Its axis.
+        rules: (value, words) of horizontal rules.
+        rate: Whether the values are rates: the axis then ends at 1.
+        note: A line under the chart.
+    """
+    known = [part for part in parts if part is not None and part.points]
+    if not known:
+        return None
+    values = [end for part in known for point in part.points for end in (point.value, point.low, point.high)]
+    axis = scale([*values, *(value for value, _ in rules)], most=1.0 if rate else math.inf)
+
+    def x(place: float) -> float:
+        return round(LEFT + (RIGHT - LEFT) * min(1.0, max(0.0, place / timeline.length)), 2)
+
+    def y(value: float) -> float:
+        return round(BOTTOM - (BOTTOM - TOP) * axis.percent(value) / 100, 2)
+
+    ticks = timeline.ticks or tuple(
+        (tick, number(tick)) for tick in scale([0.0, timeline.length], least=0.0, most=timeline.length).ticks
+    )
+    return Chart(
+        title,
+        [_line(part, x, y, timeline.unit) for part in known],
+        [(x(place), words) for place, words in ticks],
+        [(y(tick), number(tick)) for tick in axis.ticks],
+        [(y(value), words) for value, words in rules],
+        note,
+        timeline.unit,
+        [(x(place), words, kind) for place, words, kind in timeline.marks],
+        [(x(first), round(x(end) - x(first), 2), name) for first, end, name in timeline.spans],
+    )
+
+
 def number(value: float) -> str:
     """Writes a tick or a figure shortly: two decimals where they say something."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -207,7 +278,7 @@ def _ends(bars: Iterable[Bar]) -> list[float]:
     return [end for bar in bars for end in ((bar.low, bar.high) if bar.n else ())]
 
 
-def _line(part: Series, x: Any, y: Any) -> Line:
+def _line(part: Series, x: Any, y: Any, unit: str = "epochs") -> Line:
     path = "M" + "L".join(f"{x(point.epoch)},{y(point.value)}" for point in part.points)
     banded = [point for point in part.points if point.low is not None and point.high is not None]
     band = ""
@@ -215,7 +286,11 @@ def _line(part: Series, x: Any, y: Any) -> Line:
         upper = [f"{x(point.epoch)},{y(point.high)}" for point in banded]
         lower = [f"{x(point.epoch)},{y(point.low)}" for point in reversed(banded)]
         band = "M" + "L".join(upper + lower) + "Z"
-    dots = tuple((x(p.epoch), y(p.value), f"epoch {p.epoch}: {part.name} {spoken(p)}") for p in part.points)
+    places = [f"epoch {p.epoch}" if unit == "epochs" else f"{p.epoch:,} {unit}" for p in part.points]
+    dots = tuple(
+        (x(p.epoch), y(p.value), f"{place}: {part.name} {spoken(p)}")
+        for place, p in zip(places, part.points, strict=True)
+    )
     return Line(part.name, part.style, path, band, dots, spoken(part.points[-1]))
 
 
