@@ -26,6 +26,7 @@ from evensight.run import Run
 from evensight.testing.extras import Extras
 from evensight.testing.pictures import write_pictures
 from evensight.testing.predictions import Progress, Served, silent
+from evensight.testing.reference import attach_reference
 from evensight.testing.reliance import reliance_of
 from evensight.testing.scores import Scores, decided_by, evidence, score, table
 from evensight.testing.truth import Redraws, Truth, redrawn
@@ -67,7 +68,7 @@ def evaluate(
         artifact: Opened; its donors and probes measure.
         manifest: With the split. An image that cannot be decoded is counted, named and in no rate.
         stage: Judges: "validation" or "test". The test stage counts its opening of a sealed split, and attaches its
-            verdict to the artifact.
+            verdict and its figures, for the monitor to compare with, to the artifact.
         run: Receives `verdicts/<stage>.json`, `predictions/<stage>.parquet`, `pictures/<stage>/` with its JSON.
         reader: Of the manifest; one with a `redraw` gives the truth about reliance.
         split: Where not that of the stage's own name.
@@ -108,6 +109,7 @@ def evaluate(
     verdicts.write(run.verdicts / f"{stage}.json", verdict)
     if stage == "test":
         artifact.attach("verdict_test", verdict.model_dump(mode="json"))
+        attach_reference(artifact, served, tools, manifest, scores, extras, progress)
     log.info("%s: %s (%d images, %.1f s)", stage, verdict.verdict, len(scores.known), time.perf_counter() - started)
     return Evaluation(verdict, found, written)
 

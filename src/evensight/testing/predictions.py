@@ -68,6 +68,12 @@ class Served:
             answer: Mapping[str, Tensor] = self._model.infer(images)
         return answer["probs"]
 
+    def embedded(self, images: Tensor) -> Tensor:
+        """Returns [B, D], what the head sees of preprocessed images, uint8 [B, 3, S, S]."""
+        with torch.inference_mode():
+            answer: Mapping[str, Tensor] = self._model.infer(images)
+        return answer["embedding"]
+
     def classes(self, images: Tensor) -> Tensor:
         """Returns the likeliest class of each preprocessed image, int64 [B]."""
         return self.probabilities(images).argmax(dim=1)
