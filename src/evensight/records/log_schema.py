@@ -25,7 +25,7 @@ APPLICATION = 0x45565347  # "EVSG" in the file's header: https://www.sqlite.org/
 LONGEST_ID = 64  # characters; the server's have 32
 
 TABLES = (
-    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER) WITHOUT ROWID",
     """CREATE TABLE predictions (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, time REAL NOT NULL, identity TEXT NOT NULL,
         probabilities BLOB NOT NULL, sampled INTEGER NOT NULL, attributes TEXT NOT NULL, outcomes TEXT NOT NULL,
@@ -93,7 +93,8 @@ def create(connection: sqlite3.Connection, classes: Sequence[str]) -> None:
     for statement in TABLES:
         connection.execute(statement)
     about = {"schema_version": str(SCHEMA_VERSION), "classes": json.dumps(list(classes), ensure_ascii=False)}
-    connection.executemany("INSERT INTO about VALUES (?, ?)", about.items())
+    rows = [(*row, checksum(row)) for row in about.items()]
+    connection.executemany("INSERT INTO about VALUES (?, ?, ?)", rows)
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -118,14 +119,10 @@ def classes_of(connection: sqlite3.Connection, path: Path) -> tuple[str, ...] | 
             f"log: {path} is a prediction log of version {version}, this evensight reads version {SCHEMA_VERSION}; "
             "name another file, or use the evensight that wrote it."
         )
-    (text,) = connection.execute("SELECT value FROM about WHERE key = 'classes'").fetchone() or ("null",)
-    try:
-        classes = json.loads(text)
-    except ValueError:
-        classes = None
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise UserError(f"log: {path} does not say which classes it is of; it was altered.")
-    return tuple(classes)
+    row = connection.execute("SELECT key, value, crc FROM about WHERE key = 'classes'").fetchone()
+    if row is None or not whole(row):
+        raise UserError(f"log: {path} does not say which classes it is of; it was cut short or altered.")
+    return tuple(json.loads(row[1]))
 
 
 def checksum(values: Iterable[Any]) -> int:
@@ -159,7 +156,7 @@ def row_of(entry: Entry, num_classes: int) -> tuple[Any, ...]:
         int(entry.sampled),
         json.dumps(dict(entry.attributes)) if entry.attributes else "{}",
         json.dumps(outcomes) if outcomes else "[]",
-        entry.image,
+        None if entry.image is None else str(entry.image),
         json.dumps({cue: len(value) for cue, value in describes.items()}),
         b"".join(value.tobytes() for value in describes.values()),
         None if entry.embedding is None else half(entry.embedding).tobytes(),

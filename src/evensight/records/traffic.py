@@ -7,12 +7,8 @@ so; what is read never holds half a row.
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
-import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from evensight.errors import UserError, first_line
-from evensight.records.log_schema import PREDICTION, classes_of, whole
+from evensight.records.log_reading import Rows, read_rows
 
-_BUSY_S = 10.0
 _OUTCOMES = {
     "id": pl.String,
     "cue": pl.String,
@@ -88,106 +82,10 @@ def read_traffic(path: Path, artifact: str | None = None, since: float | None = 
         UserError: There is none, it is something else or of another version, or so little of it is there that not
             even its head can be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"log: there is no prediction log at {path}.")
-    try:
-        return _assembled(_read(path), artifact, since)
-    except sqlite3.DatabaseError as error:
-        if not _broken(error):
-            raise UserError(f"log: {path} cannot be read now ({first_line(error)}).") from None
-    except OSError as error:
-        raise UserError(f"log: {path} cannot be read ({error.strerror}).") from None
-    with tempfile.TemporaryDirectory(prefix="evensight_log_") as folder:
-        try:
-            return _assembled(_read(_whole_pages(path, Path(folder)), rescued=path), artifact, since)
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise UserError(
-                f"log: {path} is no prediction log, or was cut short before anything in it was whole "
-                f"({first_line(error)})."
-            ) from None
+    return _assembled(read_rows(Path(path)), artifact, since)
 
 
-@dataclass
-class _Raw:
-    """Rows that are whole, without their numbers and checksums."""
-
-    classes: tuple[str, ...]
-    predictions: list[Sequence[Any]]
-    feedback: list[Sequence[Any]]
-    rejections: list[Sequence[Any]]
-    swaps: list[Sequence[Any]]
-    cut: str | None
-
-
-def _read(path: Path, rescued: Path | None = None) -> _Raw:
-    """Reads all rows at one moment.
-
-    Args:
-        path: The file.
-        rescued: The file that `path` is a copy of, when as much as there is will do.
-    """
-    mode = "rw" if rescued else "ro"
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_S)) as connection:
-        connection.text_factory = lambda text: text.decode("utf-8", "replace")
-        if rescued:  # the one way to make SQLite read a file that is shorter than its head says
-            connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("BEGIN")
-        classes = classes_of(connection, rescued or path)
-        if classes is None:
-            raise UserError(f"log: {rescued or path} is empty: nothing was ever logged in it.")
-        lost: list[str] = []
-        rows = {}
-        tables = {"predictions": PREDICTION, "feedback": "id, label, time, times, crc"}
-        tables |= {"rejections": "time, code, crc", "swaps": "time, identity, crc"}
-        for table, columns in tables.items():
-            found = list(_rows(connection, f"SELECT {columns} FROM {table}", table, lost, bool(rescued)))
-            rows[table] = [row[:-1] for row in found if whole(row)]
-            if len(rows[table]) < len(found):
-                lost.append(f"{len(found) - len(rows[table])} rows of {table} are not whole")
-    cut = (
-        f"log: {rescued or path} was cut short or altered, and is read as far as it is whole"
-        if rescued or lost
-        else None
-    )
-    return _Raw(classes, cut=cut and f"{cut}: {'; '.join(lost) or 'what it lacks was not needed'}.", **rows)
-
-
-def _rows(
-    connection: sqlite3.Connection, query: str, table: str, lost: list[str], rescuing: bool
-) -> Iterator[Sequence[Any]]:
-    """Yields rows up to the first that cannot be read; the reason is added to `lost`."""
-    try:
-        yield from connection.execute(query)
-    except sqlite3.DatabaseError as error:
-        if not rescuing:
-            raise
-        lost.append(f"{table} end early ({first_line(error)})")
-
-
-def _broken(error: sqlite3.DatabaseError) -> bool:
-    """Returns whether an error says that the file is not whole, or that SQLite may not put its own files beside it."""
-    name = getattr(error, "sqlite_errorname", "") or ""
-    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY"))
-
-
-def _whole_pages(path: Path, folder: Path) -> Path:
-    """Copies a log with its `-wal` into a folder, without a last page that was cut."""
-    copy = folder / "log.sqlite"
-    shutil.copyfile(path, copy)
-    wal = Path(f"{path}-wal")
-    if wal.is_file():
-        shutil.copyfile(wal, folder / "log.sqlite-wal")
-    with copy.open("r+b") as file:
-        head = file.read(18)
-        size = int.from_bytes(head[16:18], "big")  # https://www.sqlite.org/fileformat.html#page_size
-        size = 65_536 if size == 1 else size
-        if size:
-            file.truncate(copy.stat().st_size // size * size)
-    return copy
-
-
-def _assembled(raw: _Raw, artifact: str | None, since: float | None) -> Traffic:
+def _assembled(raw: Rows, artifact: str | None, since: float | None) -> Traffic:
     number = len(raw.classes)
     first = -np.inf if since is None else since
     known = {row[0] for row in raw.predictions}
@@ -233,7 +131,7 @@ class _Labels:
     late: int
 
 
-def _labels(raw: _Raw, rows: Sequence[Sequence[Any]]) -> _Labels:
+def _labels(raw: Rows, rows: Sequence[Sequence[Any]]) -> _Labels:
     """Joins the labels to the predictions."""
     given = defaultdict(list)
     for id, label, time, times in raw.feedback:
@@ -259,7 +157,7 @@ def _labels(raw: _Raw, rows: Sequence[Sequence[Any]]) -> _Labels:
 class _Serving:
     """Which model was the newest at a time: the last that was swapped in; before any swap, the last that answered."""
 
-    def __init__(self, raw: _Raw) -> None:
+    def __init__(self, raw: Rows) -> None:
         swaps = sorted((time, identity) for time, identity in raw.swaps)
         first = swaps[0][0] if swaps else np.inf
         answers = sorted((row[1], row[2]) for row in raw.predictions if row[1] < first)
@@ -284,7 +182,9 @@ def _describes(texts: Sequence[tuple[str, bytes]]) -> dict[str, NDArray[np.float
     for place, (text, packed) in enumerate(texts):
         values, start = np.frombuffer(packed, "<f4"), 0
         for cue, length in lengths[text].items():
-            found.setdefault(cue, [None] * len(texts))[place] = values[start : start + length]
+            if cue not in found:
+                found[cue] = [None] * len(texts)
+            found[cue][place] = values[start : start + length]
             start += length
     stacked = {cue: _padded(values) for cue, values in sorted(found.items())}
     return {cue: values for cue, values in stacked.items() if values is not None}
