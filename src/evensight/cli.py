@@ -81,6 +81,12 @@ COMMANDS: dict[str, Command] = {
         "evensight.options:PredictOptions",
         "evensight predict artifact=runs/shapes/latest/artifact data=<folder or file>",
     ),
+    "serve": Command(
+        "evensight.pipeline:serve",
+        "answer over HTTP, and log every prediction",
+        "evensight.options:ServeOptions",
+        "evensight serve artifact=runs/shapes/latest/artifact    (or artifact=registry:champion)",
+    ),
 }
 
 

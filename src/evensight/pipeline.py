@@ -15,7 +15,7 @@ from evensight.config import Config
 from evensight.errors import UserError
 from evensight.files import disk_full, replaced
 from evensight.logs import logged
-from evensight.options import ExportOptions, PredictOptions, TestOptions
+from evensight.options import ExportOptions, PredictOptions, ServeOptions, TestOptions
 from evensight.progress import columns, shown
 from evensight.ranks.group import joined, leader_first, parted
 from evensight.resuming import entered
@@ -158,6 +158,14 @@ def predict(options: PredictOptions) -> int:
             raise
         raise UserError(f"out: {options.out!r} cannot be written ({error.strerror or error}).") from None
     return DONE
+
+
+def serve(options: ServeOptions) -> int:
+    """Answers over HTTP until it is told to end: `evensight serve artifact=...`."""
+    from evensight.deploy.server.serve import serve as answer
+
+    with logged():
+        return answer(options)
 
 
 def objective(config: Config) -> int:

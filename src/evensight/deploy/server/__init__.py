@@ -1,0 +1,1 @@
+"""`evensight serve`: predictions over HTTP, each of them written to the prediction log."""
