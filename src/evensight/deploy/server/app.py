@@ -7,8 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,84 +16,20 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from evensight.data.loader import single_threaded_pool
 from evensight.deploy.server import intake, page
 from evensight.deploy.server.card import about
-from evensight.deploy.server.engine import Answer, Engine, FullError
+from evensight.deploy.server.engine import Answer, FullError
 from evensight.deploy.server.explain import data_uri, explained
-from evensight.deploy.server.exposition import CONTENT_TYPE, Figures
+from evensight.deploy.server.exposition import CONTENT_TYPE
 from evensight.deploy.server.openapi import openapi
-from evensight.deploy.server.recording import Given, Recorder
+from evensight.deploy.server.recording import Given
 from evensight.deploy.server.refusals import RefusedError, late, refusal
+from evensight.deploy.server.service import Service, draining
 from evensight.errors import RunError, UserError
-from evensight.records.contract import Contract
 
 log = logging.getLogger(__name__)
 
 MOST_EXPLAINED = 4  # under way at once; each costs dozens of images
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a request may ask for.
-
-    Attributes:
-        max_bytes: Of a body.
-        max_images: Of a form.
-        deadline_s: From the whole request to its answer.
-    """
-
-    max_bytes: int
-    max_images: int
-    deadline_s: float
-
-
-@dataclass(eq=False)
-class Service:
-    """What the routes answer from.
-
-    Attributes:
-        engine: Judges.
-        recorder: Logs; None where no log is kept.
-        figures: Counts.
-        limits: Of requests.
-        token: Bearer token; None where none is asked for.
-        keep: Whether encoded images go to the recorder.
-        draining: Whether the server is about to end.
-        under_way: Requests that are not answered yet.
-        answered: Requests that were.
-    """
-
-    engine: Engine
-    recorder: Recorder | None
-    figures: Figures
-    limits: Limits
-    token: str | None = None
-    keep: bool = False
-    draining: bool = False
-    under_way: int = 0
-    answered: int = 0
-    held: intake.Held = field(default_factory=intake.Held)
-    explainer: ThreadPoolExecutor = field(default_factory=lambda: single_threaded_pool(1, "explain"))
-    explaining: int = 0
-
-    @property
-    def contract(self) -> Contract:
-        """Of the current model."""
-        return self.engine.model.artifact.contract
-
-    def refused(self, code: str, logged: bool = False) -> None:
-        """Counts what was refused, and logs an image that got no answer."""
-        self.figures.error(code)
-        if logged and self.recorder is not None:
-            self.recorder.reject(code)
-
-    def close(self) -> None:
-        """Answers, describes and writes what is under way."""
-        self.explainer.shutdown(wait=True, cancel_futures=True)
-        self.engine.close()
-        if self.recorder is not None:
-            self.recorder.close()
 
 
 PATHS = ("/", "/predict", "/explain", "/feedback", "/health", "/ready", "/model", "/metrics", "/openapi.json")
@@ -291,11 +226,6 @@ def prediction(answer: Answer) -> dict[str, Any]:
 def refused(error: RefusedError) -> Response:
     """Returns the response of a refusal."""
     return JSONResponse(error.content(), error.status, error.headers)
-
-
-def draining() -> RefusedError:
-    """Returns the refusal of a request that came after the server was asked to end."""
-    return RefusedError(503, "draining", "the server is about to end; send it to another.", {"Retry-After": "5"})
 
 
 def _joined(id: str, label: str, state: str) -> Response:

@@ -11,10 +11,11 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from evensight.deploy.server.app import PATHS, Service, draining, refused
+from evensight.deploy.server.app import PATHS, refused
 from evensight.deploy.server.intake import READING_S
 from evensight.deploy.server.openapi import FREE
 from evensight.deploy.server.refusals import RefusedError
+from evensight.deploy.server.service import Service, draining
 
 log = logging.getLogger(__name__)
 

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import re
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from evensight.deploy.server.listening import bound, is_loopback, listen, url_of
 from evensight.deploy.server.opening import checked
-from evensight.errors import UserError, shown, wrong_value
+from evensight.errors import UserError, wrong_value
 from evensight.options import ServeOptions
 from evensight.records.artifact import Artifact
 from evensight.records.registry import PREFIX, Registry, artifact_folder
 
 if TYPE_CHECKING:
-    from evensight.deploy.server.app import Service
     from evensight.deploy.server.following import Follower
     from evensight.deploy.server.model import Model
     from evensight.deploy.server.recording import Recorder
+    from evensight.deploy.server.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +32,6 @@ TOKEN = "EVENSIGHT_TOKEN"  # the environment's, so that the token is in no list 
 LOGS = Path("log")
 OFF = "off"
 MISSING = "evensight serve needs Starlette and uvicorn; install them with: pip install 'evensight[serve]'."
-KEEP_ALIVE_S = 75.0
-BACKLOG = 1024
-# After SIGTERM, clients that are connecting get an answer for this long before nobody listens any more.
-DRAIN_S = 0.5
 
 # Key: least, most.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -56,14 +51,13 @@ _RANGES: dict[str, tuple[float, float]] = {
 def serve(options: ServeOptions) -> int:
     """Serves until SIGTERM or SIGINT, then answers what is under way, writes the log and returns 0.
 
-    uvicorn's own handlers would end the process by the signal once it has drained, which a supervisor takes for a
-    failure; the server's take their place while it listens. A second signal ends it at once.
+    A second signal ends it at once.
 
     Raises:
         UserError: If the options, the artifact, the registry or the log are not to be served with.
     """
     with prepared(options) as (service, listener):
-        answered = asyncio.run(_listen(service, listener, print_ready, signals=True))
+        answered = asyncio.run(listen(service, listener, print_ready, signals=True))
     print(f"drained: {answered:,} requests were answered", flush=True)
     return 0
 
@@ -75,20 +69,20 @@ def running(options: ServeOptions) -> Iterator[str]:
     with prepared(options) as (service, listener):
         ended: list[BaseException] = []
 
-        def listen() -> None:
+        def run() -> None:
             try:
-                asyncio.run(_listen(service, listener, lambda *_: ready.set(), signals=False))
+                asyncio.run(listen(service, listener, lambda *_: ready.set(), signals=False))
             except BaseException as error:
                 ended.append(error)
             ready.set()
 
-        thread = threading.Thread(target=listen, name="serve")
+        thread = threading.Thread(target=run, name="serve")
         thread.start()
         ready.wait()
         try:
             if ended:
                 raise ended[0]
-            yield _url(listener)
+            yield url_of(listener)
         finally:
             service.draining = True
             thread.join()
@@ -148,34 +142,6 @@ def check(options: ServeOptions) -> str | None:
     return token
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Returns a socket bound to an address; nothing connects to it until someone listens.
-
-    Raises:
-        UserError: If the address is not to be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except (OSError, UnicodeError) as error:
-        listener.close()
-        said = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"host, port: {shown(host)}, {port} cannot be listened on ({said}).") from None
-    return listener
-
-
-def is_loopback(host: str) -> bool:
-    """Returns whether an address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def log_path(stated: str | None, artifact: Artifact) -> Path | None:
     """Returns where the prediction log is: as stated, or `log/<experiment>/predictions.sqlite`; None for `off`."""
     if stated == OFF:
@@ -195,10 +161,10 @@ def _service(
     options: ServeOptions, artifact: Artifact, failed: tuple[str, ...], token: str | None
 ) -> tuple[Service, Follower | None]:
     # Here, since torch takes seconds: an altered artifact is refused before.
-    from evensight.deploy.server.app import Limits, Service
     from evensight.deploy.server.engine import Engine
     from evensight.deploy.server.exposition import Figures
     from evensight.deploy.server.model import load
+    from evensight.deploy.server.service import Limits, Service
 
     model = load(artifact, failed)
     recorder = _recorder(options, model)
@@ -247,76 +213,3 @@ def _follower(options: ServeOptions, service: Service) -> Follower | None:
     registry = Registry.open(Path(options.registry))
     alias = options.artifact.removeprefix(PREFIX)
     return Follower(registry, alias, service.engine.model, options.follow_s, options.accept_failed, swap, refuse)
-
-
-async def _listen(service: Service, listener: socket.socket, ready: Callable[[str, str], None], signals: bool) -> int:
-    """Answers until the service drains, and returns how many requests were answered."""
-    import uvicorn
-
-    from evensight.deploy.server.app import routes
-    from evensight.deploy.server.gate import Gate
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            with _drained_by_signals(service) if signals else contextlib.nullcontext():
-                yield
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            ready(_url(listener), service.engine.model.identity)
-
-        async def on_tick(self, counter: int) -> bool:
-            await super().on_tick(counter)
-            return service.draining and await _drained(service)
-
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    settings: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
-    config = uvicorn.Config(
-        Gate(routes(service), service),
-        timeout_keep_alive=KEEP_ALIVE_S,  # type: ignore[arg-type]
-        backlog=BACKLOG,
-        http="h11",
-        ws="none",
-        loop="asyncio",
-        **settings,
-    )
-    await Server(config).serve([listener])
-    return service.answered
-
-
-async def _drained(service: Service) -> bool:
-    """Waits until what is under way is answered."""
-    await asyncio.sleep(DRAIN_S)
-    while service.under_way:
-        await asyncio.sleep(0.01)
-    return True
-
-
-@contextlib.contextmanager
-def _drained_by_signals(service: Service) -> Iterator[None]:
-    """Within the block the first SIGTERM or SIGINT lets the service drain, and the second ends the process."""
-    loop = asyncio.get_running_loop()
-    signums = (signal.SIGTERM, signal.SIGINT)
-    before = {signum: signal.getsignal(signum) for signum in signums}
-
-    def received(signum: int) -> None:
-        if service.draining:
-            signal.signal(signum, signal.SIG_DFL)
-            os.kill(os.getpid(), signum)
-        service.draining = True
-        log.info("draining: %d requests are under way; once more ends at once", service.under_way)
-
-    for signum in signums:
-        loop.add_signal_handler(signum, received, signum)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            loop.remove_signal_handler(signum)
-            signal.signal(signum, handler)
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
