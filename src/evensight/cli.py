@@ -75,11 +75,23 @@ COMMANDS: dict[str, Command] = {
         "evensight.options:ExportOptions",
         "evensight export run=runs/shapes/latest",
     ),
+    "cycle": Command(
+        "evensight.cycle.cycle:cycle",
+        "all six stages, once around: release, traffic, alarm, update, promotion",
+        None,
+        "evensight cycle experiment=shapes",
+    ),
     "predict": Command(
         "evensight.pipeline:predict",
         "label images with an artifact",
         "evensight.options:PredictOptions",
         "evensight predict artifact=runs/shapes/latest/artifact data=<folder or file>",
+    ),
+    "update": Command(
+        "evensight.pipeline:update",
+        "what to annotate next, a new version of the data, champion against challenger, promotion",
+        "evensight.options:UpdateOptions",
+        "evensight update action=plan log=<prediction log> budget=200",
     ),
     "serve": Command(
         "evensight.pipeline:serve",
@@ -102,8 +114,8 @@ def main(argv: Sequence[str]) -> int:
         argv: The command and its arguments, e.g. ``["train", "experiment=shapes"]``.
 
     Returns:
-        0 done, 1 FAIL, 3 INSUFFICIENT or NOT_MEASURED, 2 a wrong configuration or file, 4 the machine or evensight
-        failed, 130 and 143 interrupted.
+        0 done, 1 FAIL (of `monitor`: an alarm), 3 INSUFFICIENT or NOT_MEASURED, 2 a wrong configuration or file, 4 the
+        machine or evensight failed, 130 and 143 interrupted.
     """
     return guarded(lambda: _dispatch(list(argv)))
 

@@ -22,6 +22,7 @@ READERS: dict[str, str] = {
     "cvat": "evensight.data.readers.cvat:CvatReader",
     "coco": "evensight.data.readers.coco:CocoReader",
     "label_studio": "evensight.data.readers.label_studio:LabelStudioReader",
+    "merged": "evensight.data.readers.merged:MergedReader",
     "shapes": "evensight.data.datasets.shapes:ShapesReader",
     "coloured_mnist": "evensight.data.datasets.coloured_mnist:ColouredMnistReader",
     "irm_mnist": "evensight.data.datasets.irm_mnist:IrmMnistReader",

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evensight.config import Config
-from evensight.errors import UserError
+from evensight.errors import UserError, wrong_value
 from evensight.files import disk_full, replaced
 from evensight.logs import logged
-from evensight.options import ExportOptions, PredictOptions, ServeOptions, TestOptions
+from evensight.options import ExportOptions, MonitorOptions, PredictOptions, ServeOptions, TestOptions, UpdateOptions
 from evensight.progress import columns, shown
 from evensight.ranks.group import joined, leader_first, parted
 from evensight.resuming import entered
@@ -24,6 +24,7 @@ from evensight.statuses import DONE, FAILED, UNDECIDED
 
 if TYPE_CHECKING:
     from evensight.data.manifest import Manifest
+    from evensight.monitor.monitor import Monitored
     from evensight.objective.objective import Objective
     from evensight.records.artifact import Artifact
     from evensight.training.train import TrainResult
@@ -166,6 +167,45 @@ def serve(options: ServeOptions) -> int:
 
     with logged():
         return answer(options)
+
+
+def monitor(options: MonitorOptions) -> int:
+    """Judges a served model by its prediction log: `evensight monitor artifact=... log=...`.
+
+    Returns:
+        1 where anything alarms, else 0.
+    """
+    from evensight.monitor.monitor import check, watch
+    from evensight.monitor.monitor import monitor as look
+    from evensight.records.artifact import Artifact
+    from evensight.records.registry import artifact_folder
+    from evensight.report.monitor import monitor_summary
+
+    check(options.alpha, options.most_rejected)
+    if not options.every_s > 0:
+        raise wrong_value("every_s", options.every_s, "a number of seconds above 0")
+    path = Path(options.log)
+    out = path.parent / "monitor" if options.out is None else Path(options.out)
+    artifact = Artifact.open(artifact_folder(options.artifact, options.registry))
+
+    def once() -> Monitored:
+        return look(artifact, path, out, options.alpha, options.most_rejected)
+
+    with logged():
+        found = watch(once, options.every_s, lambda told: print(told, flush=True)) if options.watch else once()
+    print(monitor_summary(out, columns(sys.stdout)))
+    return found.status
+
+
+def update(options: UpdateOptions) -> int:
+    """Plans annotations, merges them, trains a challenger, decides, promotes: `evensight update action=...`.
+
+    Returns:
+        Of `decide` 0 PROMOTE, 1 REFUSE, 3 INSUFFICIENT; else 0.
+    """
+    from evensight.update.update import update as act
+
+    return act(options, main_job)
 
 
 def objective(config: Config) -> int:

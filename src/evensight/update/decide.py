@@ -1,0 +1,307 @@
+"""`evensight update action=decide`: whether the challenger takes the champion's place, and why."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evensight.data.manifest import Manifest
+from evensight.errors import UserError, wrong_value
+from evensight.files import digest_file, staged, write_json
+from evensight.metrics.multiplicity import holm_adjusted
+from evensight.metrics.paired import tango_interval
+from evensight.objective.need import shrunk
+from evensight.objective.objective import Objective
+from evensight.objective.verdict import STATUSES
+from evensight.objective.verdict import Decision as Judged
+from evensight.records.artifact import Artifact
+from evensight.statuses import DONE, FAILED, UNDECIDED
+from evensight.testing.predictions import Progress, silent
+from evensight.update.deciding import HARM, INSUFFICIENT, PROMOTE, REFUSE, RESULTS, Rule, better_p, rule, worse_p
+from evensight.update.folders import next_folder, numbered
+from evensight.update.openings import Fresh, fresh, pair_of
+from evensight.update.power import DISCORDANT, planned
+from evensight.update.side_by_side import SideBySide, cell_names, same_objective, side_by_side
+
+log = logging.getLogger(__name__)
+
+DECISION = "decision.json"
+SCHEMA_VERSION = 1
+STATUS = {PROMOTE: DONE, REFUSE: FAILED, INSUFFICIENT: UNDECIDED}
+_MOST_NAMED = 5
+# A loss nearer to `harm` than this takes more images than it is worth to say.
+_TOO_NEAR = 0.005
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided.
+
+    Attributes:
+        folder: `decision-<n>/`.
+        value: The whole of `decision.json`.
+    """
+
+    folder: Path
+    value: Mapping[str, Any]
+
+    @property
+    def result(self) -> str:
+        """PROMOTE, REFUSE or INSUFFICIENT."""
+        return str(self.value["result"])
+
+    @property
+    def reasons(self) -> list[str]:
+        """The sentences."""
+        return list(self.value["reasons"])
+
+    @property
+    def status(self) -> int:
+        """0 PROMOTE, 1 REFUSE, 3 INSUFFICIENT."""
+        return STATUS[self.result]
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What the ledger keeps of it."""
+        said = {name: self.value[name] for name in ("result", "champion", "challenger", "data", "reasons")}
+        return {"decision": str(self.folder), "sha256": digest_file(self.folder / DECISION), **said}
+
+    @classmethod
+    def open(cls, folder: Path) -> Decision:
+        """Reads a decision.
+
+        Raises:
+            UserError: There is none, or it cannot be read.
+        """
+        path = folder / DECISION
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if value["schema_version"] != SCHEMA_VERSION or value["result"] not in RESULTS:
+                raise ValueError(f"schema {value['schema_version']!r}, result {value['result']!r}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"decision: {path} cannot be read ({error}); decide again.") from None
+        return cls(folder, value)
+
+
+def decide(
+    champion: Artifact,
+    challenger: Artifact,
+    manifest: Manifest,
+    out: Path,
+    harm: float = HARM,
+    progress: Progress = silent,
+) -> Decision:
+    """Decides by the rule of `deciding` on the test split, and writes `decision-<n>/decision.json` whole.
+
+    Of a sealed test split only rows count that no earlier opening showed, and this is an opening.
+
+    Args:
+        champion: In service.
+        challenger: Of the same objective.
+        manifest: The data with the test split, the newest version.
+        out: Where decisions are kept.
+        harm: Accuracy that no cell may lose.
+        progress: Told of the images done.
+
+    Raises:
+        UserError: The two cannot be compared, on this data.
+    """
+    if not 0.0 < harm < 1.0:
+        raise wrong_value("harm", harm, "a share between 0 and 1")
+    if champion.identity == challenger.identity:
+        raise UserError(
+            f"challenger: it is the champion itself ({champion.identity[:12]}); there is nothing to decide."
+        )
+    objective = same_objective(champion, challenger, manifest)
+    pair = pair_of(champion.identity, challenger.identity)
+    looked = fresh(manifest, pair)
+    alpha = looked.level(objective.alpha)
+    head = _head(champion, challenger, manifest, objective, looked, harm, alpha)
+    if looked.num_rows == 0:
+        return _written(out, {**head, **_nothing_fresh(objective, looked, harm, alpha)})
+    looked.record(pair)
+    found = side_by_side(champion, challenger, looked.manifest, alpha, progress)
+    codes = [_codes(one) for one in (found.champion, found.challenger)]
+    decided = rule(found.cells, found.wholes, codes[0], codes[1], alpha, harm)
+    needs = _needs(found, decided, harm, alpha)
+    body = {
+        "result": RESULTS[int(decided.result)],
+        "reasons": _reasons(found, decided, objective, needs, harm),
+        "num_images": found.num_images,
+        "cells": _comparisons(found.names, found.cells, alpha),
+        "wholes": _comparisons(found.whole_names, found.wholes, alpha),
+        "requirements": _requirements(found, objective),
+        "needs": needs,
+    }
+    decision = _written(out, {**head, **body})
+    log.info("decision: %s (%s)", decision.result, decision.folder)
+    return decision
+
+
+def decision_of(out: Path, champion: str, challenger: str) -> Decision | None:
+    """Returns the newest decision on a pair, None where there is none."""
+    for folder in reversed(numbered(out, "decision")):
+        decision = Decision.open(folder)
+        if (decision.value["champion"], decision.value["challenger"]) == (champion, challenger):
+            return decision
+    return None
+
+
+def _head(
+    champion: Artifact,
+    challenger: Artifact,
+    manifest: Manifest,
+    objective: Objective,
+    looked: Fresh,
+    harm: float,
+    alpha: float,
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "champion": champion.identity,
+        "challenger": challenger.identity,
+        "objective": objective.digest(),
+        "data": manifest.digests.content,
+        "sealed": manifest.sealed,
+        "rows": {"looked_at": looked.num_rows, "seen_before": looked.num_seen, "look": looked.look},
+        "alpha": alpha,
+        "harm": harm,
+    }
+
+
+def _nothing_fresh(objective: Objective, looked: Fresh, harm: float, alpha: float) -> dict[str, Any]:
+    size = planned(len(cell_names(objective)), harm, DISCORDANT, alpha).n
+    needs = [{"cell": name, "images": size, "have": 0} for name in cell_names(objective)]
+    seen = f"all {looked.num_seen:,} test images were shown by earlier openings" if looked.num_seen else "there is none"
+    reason = (
+        f"INSUFFICIENT: {seen}, so no test image is left to decide on; about {size:,} new ones of each of "
+        f"{len(needs):,} cells are needed: annotate a control sample (action=plan) and merge it."
+    )
+    empty: dict[str, Any] = {"cells": [], "wholes": [], "requirements": []}
+    return {"result": INSUFFICIENT, "reasons": [reason], "num_images": 0, **empty, "needs": needs}
+
+
+def _codes(judged: Judged) -> np.ndarray:
+    return np.array([-1 if row.verdict is None else STATUSES.index(row.verdict) for row in judged.rows], dtype=np.int8)
+
+
+def _needs(found: SideBySide, decided: Rule, harm: float, alpha: float) -> list[dict[str, Any]]:
+    """Says of each cell in which harm is not excluded how many images more would do.
+
+    The number is planned by simulating the rule, at the share of images on which the two models differ in such cells.
+    """
+    still_open = np.flatnonzero(~decided.harmless)
+    if not len(still_open):
+        return []
+    n, lost = np.asarray(found.cells.n), np.asarray(found.cells.b - found.cells.c)
+    differ = float(shrunk(found.cells.b + found.cells.c, n)[still_open].max()) if n.any() else DISCORDANT
+    size = planned(len(found.names), harm, min(differ, 0.5), alpha).n
+    needs = []
+    for at in still_open.tolist():
+        have, hopeless = int(n[at]), lost[at] / max(n[at], 1) >= harm - _TOO_NEAR
+        more = None if size is None or hopeless else size - have if size > have else have
+        needs.append({"cell": found.names[at], "images": more, "have": have})
+    return needs
+
+
+def _comparisons(names: Sequence[str], pairs: Any, alpha: float) -> list[dict[str, Any]]:
+    if not names:
+        return []
+    low, high = tango_interval(pairs.c, pairs.b, pairs.n, alpha)
+    worse, better = worse_p(pairs), better_p(pairs)
+    columns = {
+        "b": pairs.b, "c": pairs.c, "n": pairs.n, "gain": (pairs.c - pairs.b) / np.maximum(pairs.n, 1), "low": low,
+        "high": high, "p_worse": worse, "holm_worse": holm_adjusted(worse), "p_better": better,
+    }  # fmt: skip
+    return [
+        {"name": name, **{key: values[at].item() for key, values in columns.items()}} for at, name in enumerate(names)
+    ]
+
+
+def _requirements(found: SideBySide, objective: Objective) -> list[dict[str, Any]]:
+    rows = zip(objective.requirements, found.champion.rows, found.challenger.rows, strict=True)
+    return [
+        {
+            "label": requirement.label,
+            "bound": requirement.bound_value,
+            "champion": {"verdict": old.verdict, "estimate": old.estimate, "n": old.n, "worst": old.worst},
+            "challenger": {"verdict": new.verdict, "estimate": new.estimate, "n": new.n, "worst": new.worst},
+            "need": None if new.need is None else {"images": new.need.images, "of": new.need.of, "note": new.need.note},
+        }
+        for requirement, old, new in rows
+    ]
+
+
+def _reasons(
+    found: SideBySide, decided: Rule, objective: Objective, needs: Sequence[Mapping[str, Any]], harm: float
+) -> list[str]:
+    """Says in sentences what decided, the result's own reasons first."""
+    labels = [one.label for one in objective.requirements]
+    fails = [f"the challenger FAILs: {_figures(labels[at], found.challenger.rows[at])}" for at in _at(decided.fails)]
+    worse = [
+        f"it is significantly worse in {found.names[at]}: of {found.cells.n[at]:,} images {found.cells.b[at]:,} are "
+        f"right under the champion alone and {found.cells.c[at]:,} under the challenger alone"
+        for at in _at(decided.worse)
+    ]
+    undecided = [
+        f"the champion PASSes and the challenger does not yet: {_figures(labels[at], found.challenger.rows[at])}"
+        for at in _at(decided.undecided)
+    ]
+    repaired = [f"the champion FAILs and the challenger does not: {labels[at]}" for at in _at(decided.repaired)]
+    names, both = (*found.names, *found.whole_names), found.cells.joined(found.wholes)
+    gains = [
+        f"{names[at]} (+{(both.c[at] - both.b[at]) / both.n[at]:.3f} of {both.n[at]:,})" for at in _at(decided.better)
+    ]
+    better = [f"it is significantly better: {_listed(gains)}"] if gains else []
+    missing = [f"{one['cell']} ({_more(one)})" for one in sorted(needs, key=lambda one: -(one["images"] or 0))]
+    unshown = (
+        [f"a loss of {harm:.3g} or more is not excluded in {len(needs):,} cells: {_listed(missing)}"] if needs else []
+    )
+    result = RESULTS[int(decided.result)]
+    none = [] if repaired or better else ["nothing is shown to be better, so the champion stays"]
+    first = {REFUSE: [*fails, *worse] or none, INSUFFICIENT: [*undecided, *unshown], PROMOTE: [*repaired, *better]}[
+        result
+    ]
+    rest = [line for line in (*fails, *worse, *undecided, *unshown, *repaired, *better) if line not in first]
+    return [f"{result}: {line}" for line in first] + rest
+
+
+def _at(found: np.ndarray) -> list[int]:
+    places: list[int] = np.flatnonzero(found).tolist()
+    return places
+
+
+def _figures(label: str, row: Any) -> str:
+    if row.estimate is None:
+        return f"{label} ({row.reason or 'no image'})"
+    need = "" if row.need is None or row.need.images is None else f"; {row.need.images:,} images more of {row.need.of}"
+    return f"{label} ({row.estimate:.3f}, n {row.n:,}{', ' + row.worst if row.worst else ''}{need})"
+
+
+def _more(need: Mapping[str, Any]) -> str:
+    return (
+        f"{need['have']:,} images, {need['images']:,} more needed"
+        if need["images"]
+        else f"{need['have']:,} images, more would more likely refuse it"
+    )
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:_MOST_NAMED]) + (
+        f", and {len(parts) - _MOST_NAMED:,} more" if len(parts) > _MOST_NAMED else ""
+    )
+
+
+def _written(out: Path, value: dict[str, Any]) -> Decision:
+    target = next_folder(out, "decision")
+    with staged(target) as folder:
+        write_json(folder / DECISION, value)
+    return Decision.open(target)
