@@ -87,6 +87,12 @@ COMMANDS: dict[str, Command] = {
         "evensight.options:PredictOptions",
         "evensight predict artifact=runs/shapes/latest/artifact data=<folder or file>",
     ),
+    "monitor": Command(
+        "evensight.pipeline:monitor",
+        "judge a served model by its prediction log, in the objective's terms",
+        "evensight.options:MonitorOptions",
+        "evensight monitor artifact=runs/shapes/latest/artifact log=<predictions.sqlite>",
+    ),
     "update": Command(
         "evensight.pipeline:update",
         "what to annotate next, a new version of the data, champion against challenger, promotion",

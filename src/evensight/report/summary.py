@@ -43,7 +43,7 @@ def summary(run_folder: Path, width: int | None = None) -> str:
     broken = [part for line in commands for part in _command(line, width)]
     fits = len(head) + len(sentence) + len(tail) + len(broken) < MAX_LINES
     tail = [*sentence, *tail, *(broken if fits else commands)]
-    rows = _rows(last, MAX_LINES - len(head) - len(tail), width)
+    rows = requirement_rows(last, MAX_LINES - len(head) - len(tail), width)
     return "\n".join([*head, *rows, *tail])
 
 
@@ -117,7 +117,14 @@ def _command(line: str, width: int | None) -> list[str]:
     return [f"{part} \\" for part in lines[:-1]] + lines[-1:]
 
 
-def _rows(verdict: dict[str, Any], room: int, columns: int | None) -> list[str]:
+def requirement_rows(verdict: dict[str, Any], room: int, columns: int | None) -> list[str]:
+    """Returns a line a requirement, the worst where there is room for fewer.
+
+    Args:
+        verdict: A verdict file.
+        room: Lines.
+        columns: Of the terminal; None: nothing is cut.
+    """
     rows = verdict["requirements"]
     kept = rows if len(rows) <= room else sorted(rows, key=lambda row: ORDER[row["verdict"]])[: room - 1]
     width = max((len(_label(row)) for row in kept), default=0)

@@ -1,0 +1,1 @@
+"""Stage 6: watches a served model through its log, in the objective's own terms."""
