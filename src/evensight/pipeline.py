@@ -179,7 +179,7 @@ def monitor(options: MonitorOptions) -> int:
     from evensight.monitor.monitor import monitor as look
     from evensight.records.artifact import Artifact
     from evensight.records.registry import artifact_folder
-    from evensight.report.monitor import monitor_summary
+    from evensight.report.monitor import monitor_summary, write_monitor_report
 
     check(options.alpha, options.most_rejected)
     if not options.every_s > 0:
@@ -189,7 +189,9 @@ def monitor(options: MonitorOptions) -> int:
     artifact = Artifact.open(artifact_folder(options.artifact, options.registry))
 
     def once() -> Monitored:
-        return look(artifact, path, out, options.alpha, options.most_rejected)
+        found = look(artifact, path, out, options.alpha, options.most_rejected)
+        write_monitor_report(out)
+        return found
 
     with logged():
         found = watch(once, options.every_s, lambda told: print(told, flush=True)) if options.watch else once()

@@ -69,7 +69,7 @@ def monitor(
     most_rejected: float = MOST_REJECTED,
     since: float | None = None,
 ) -> Monitored:
-    """Judges a model by its log, and writes `verdicts/monitor.json` and `report.html`.
+    """Judges a model by its log, and writes `verdicts/monitor.json`; the page is made from it by `report/monitor.py`.
 
     Args:
         artifact: Opened; predictions of other artifacts in the log are counted and not judged.
@@ -112,9 +112,6 @@ def monitor(
         },
     )
     verdicts.write(out / VERDICT, verdict)
-    from evensight.report.monitor import write_monitor_report
-
-    write_monitor_report(out)
     return Monitored(verdict, alarms)
 
 
