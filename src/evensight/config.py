@@ -271,6 +271,18 @@ class AuditConfig:
 
 
 @dataclass
+class CycleConfig:
+    """How much `evensight cycle` simulates."""
+
+    requests: int = 1000  # of each wave of traffic
+    look_every: int = 250  # requests between two looks of the monitor
+    labelled: float = 0.25  # share of the answers whose true label comes back
+    budget: int = 400  # images that the annotators are asked for
+    connections: int = 4  # that send requests at once
+    accept_failed: bool = True  # release the first model although it fails its test, as the story has it
+
+
+@dataclass
 class Config:
     """The root."""
 
@@ -295,6 +307,7 @@ class Config:
     ema: EmaConfig = field(default_factory=EmaConfig)
     reliance: RelianceConfig = field(default_factory=RelianceConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    cycle: CycleConfig = field(default_factory=CycleConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     finite_guard: FiniteGuardConfig = field(default_factory=FiniteGuardConfig)
     callbacks: dict[str, Any] = field(default_factory=dict)  # name: {_target_: ...}, added to ours

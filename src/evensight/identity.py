@@ -13,7 +13,7 @@ from evensight.files import digest_json
 # What does not change the figures of a run: where it is, how it is logged, how many threads feed it, how it is resumed.
 NOT_IDENTITY = (
     *("runs_dir", "datasets_dir", "run", "resume", "gate", "logger", "test", "export", "callbacks"),
-    *("allow_targets", "audit"),
+    *("allow_targets", "audit", "cycle"),
 )
 NOT_IDENTITY_DATA = ("root", "num_workers", "cache_mb", "eval_batch_size")
 NOT_IDENTITY_TRAINER = (

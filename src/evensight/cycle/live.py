@@ -1,0 +1,185 @@
+"""Live traffic and those who watch it: waves of requests, labels that come back, and the monitor that looks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from evensight.config import CycleConfig
+from evensight.cycle.client import Answer, Client, requests
+from evensight.cycle.story import Story
+from evensight.data.traffic import DrawsTraffic
+from evensight.errors import RunError
+from evensight.monitor.alarms import Alarm
+from evensight.monitor.monitor import Monitored, monitor
+from evensight.records.artifact import Artifact
+from evensight.records.traffic import read_traffic
+from evensight.report.monitor import write_monitor_report
+
+log = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 60.0
+MOST_BLOCKS_FOR_A_SWAP = 40
+
+
+@dataclass
+class Live:
+    """The traffic of a cycle.
+
+    Attributes:
+        settings: How much of it.
+        source: Draws it.
+        client: Sends it.
+        log: The prediction log that the server writes.
+        story: Receives what happened.
+        answers: All there were, by id.
+    """
+
+    settings: CycleConfig
+    source: DrawsTraffic
+    client: Client
+    log: Path
+    story: Story
+    answers: dict[str, Answer] = field(default_factory=dict)
+    _next: dict[str, int] = field(default_factory=dict)  # first image of a wave that was not sent
+    _told: set[tuple[str, ...]] = field(default_factory=set)
+
+    @property
+    def sent(self) -> int:
+        """How many requests were answered."""
+        return len(self.answers)
+
+    def wave(self, name: str, artifact: Artifact, out: Path) -> Monitored:
+        """Sends a wave; the monitor looks after each block.
+
+        Args:
+            name: Of the wave.
+            artifact: Whose predictions the monitor judges.
+            out: Where it writes.
+
+        Returns:
+            What the last look found.
+        """
+        left = self.settings.requests
+        while True:
+            self.block(name, min(self.settings.look_every, left))
+            left -= self.settings.look_every
+            found = self.look(artifact, out)
+            if left <= 0:
+                return found
+
+    def block(self, wave: str, count: int, answered: Callable[[Answer], None] | None = None) -> list[Answer]:
+        """Sends requests of a wave, and the labels of some of them."""
+        start = self._next.get(wave, 0)
+        self._next[wave] = start + count
+        first = self.sent
+        found = self.client.send(list(requests(self.source, wave, start, count, first)), answered)
+        self.answers |= {answer.id: answer for answer in found}
+        self.client.feedback([answer for answer in found if self._labelled(answer.request.number)])
+        self.story.traffic(wave, found, first)
+        return found
+
+    def until_swapped(self, wave: str, identity: str, promote: Callable[[], None]) -> None:
+        """Sends requests while a promotion happens, until the answers come from the model that was promoted.
+
+        Raises:
+            RunError: If they never do.
+        """
+        came: list[int] = []
+        begun: list[bool] = []
+
+        def answered(answer: Answer) -> None:
+            came.append(answer.request.number)
+            if not begun and len(came) >= self.settings.look_every // 2:
+                begun.append(True)
+                promote()
+
+        for _ in range(MOST_BLOCKS_FOR_A_SWAP):
+            found = self.block(wave, self.settings.look_every, answered)
+            new = [answer.request.number for answer in found if answer.identity == identity]
+            if new:
+                self.story.moment(min(new), f"the server swapped to the challenger {identity[:12]}", "swap")
+                return
+        raise RunError(f"the server did not swap to {identity[:12]} within {len(came):,} requests.")
+
+    def look(self, artifact: Artifact, out: Path) -> Monitored:
+        """Lets the monitor look once everything that was answered is in the log, and records new alarms."""
+        self._settled()
+        found = monitor(artifact, self.log, out)
+        write_monitor_report(out)
+        alarms = [alarm for alarm in found.alarms if (artifact.identity, *alarm.name) not in self._told]
+        self.story.looks.append(
+            {
+                "after": self.sent,
+                "artifact": artifact.identity,
+                "verdict": found.verdict.verdict,
+                "alarms": [_plain(alarm) for alarm in found.alarms],
+            }
+        )
+        labels = sorted({alarm.label for alarm in alarms if alarm.label not in self._labels(artifact)})
+        for label in labels:
+            first = next(alarm for alarm in alarms if alarm.label == label)
+            kind = "alarm" if first.kind == "requirement" else "shift"
+            self.story.moment(self._place(artifact, first), f"{first.kind}: {first.what}", kind)
+        self._told |= {(artifact.identity, *alarm.name) for alarm in alarms}
+        return found
+
+    def measure_blocks(self) -> None:
+        """Adds to each block of the story what the transplants did to its sampled images, from the log alone."""
+        outcomes = read_traffic(self.log).outcomes
+        numbers = {name: answer.request.number for name, answer in self.answers.items()}
+        known = outcomes.filter(pl.col("id").is_in(list(numbers)))
+        placed = known.with_columns(pl.col("id").replace_strict(numbers, return_dtype=pl.Int64).alias("number"))
+        for block in self.story.blocks:
+            own = placed.filter(pl.col("number").is_between(block["first"], block["first"] + block["n"] - 1))
+            block["reliance"] = _worst_operators(own)
+
+    def _labelled(self, number: int) -> bool:
+        share = self.settings.labelled
+        return int((number + 1) * share) > int(number * share)
+
+    def _labels(self, artifact: Artifact) -> set[str]:
+        return {name[2] for name in self._told if name[0] == artifact.identity}
+
+    def _place(self, artifact: Artifact, alarm: Alarm) -> int:
+        """Returns after how many requests of the whole traffic an alarm came."""
+        own = sorted(a.request.number for a in self.answers.values() if a.identity == artifact.identity)
+        return own[min(alarm.request, len(own)) - 1] + 1
+
+    def _settled(self) -> None:
+        """Waits until the server has written down all that it answered: it does so after it answers."""
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while (found := read_traffic(self.log).predictions.height) < self.sent:
+            if time.monotonic() > deadline:
+                log.warning("the log has %d of %d answers after %.0f s", found, self.sent, SETTLED_SECONDS)
+                return
+            time.sleep(0.1)
+
+
+def _plain(alarm: Alarm) -> dict[str, Any]:
+    return {"kind": alarm.kind, "label": alarm.label, "part": alarm.part, "what": alarm.what, "request": alarm.request}
+
+
+def _worst_operators(outcomes: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Returns for each cue the counts of its operator with the largest pull."""
+    moved = (pl.col("transplant") & ~pl.col("placebo")).sum().alias("first")
+    placebo = (pl.col("placebo") & ~pl.col("transplant")).sum().alias("second")
+    counted = outcomes.group_by("cue", "operator").agg(moved, placebo, pl.len().alias("n")).sort("cue", "operator")
+    found: dict[str, dict[str, Any]] = {}
+    for row in counted.to_dicts():
+        pull = row["first"] - row["second"]
+        best = found.get(row["cue"])
+        if best is None or pull > best["first"] - best["second"]:
+            found[row["cue"]] = {name: row[name] for name in ("operator", "first", "second", "n")}
+    return found
+
+
+def first_alarm(found: Sequence[Alarm], kind: str) -> Alarm | None:
+    """Returns the first alarm of a kind; None where there is none."""
+    return next((alarm for alarm in found if alarm.kind == kind), None)

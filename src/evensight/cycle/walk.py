@@ -1,0 +1,56 @@
+"""One requirement, followed from its line in the configuration to the alarm that it raised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from evensight.config import Config
+from evensight.files import canonical_json
+from evensight.objective import verdict_file
+from evensight.objective.verdict_file import RequirementRecord, VerdictFile
+from evensight.records.artifact import Artifact
+from evensight.run import Run
+
+
+def walked(config: Config, artifact: Artifact, run: Run, watch: Path) -> list[dict[str, Any]]:
+    """Returns where a requirement stands, stage by stage: what is there, and the digest of the objective it is part of.
+
+    It is the first that the monitor alarmed for; where it did not, the first that has a verdict there.
+
+    Args:
+        config: With the objective as it was stated.
+        artifact: That carried it.
+        run: That made the artifact.
+        watch: What the monitor wrote.
+    """
+    objective = artifact.contract.stated_objective()
+    test = verdict_file.read(run.verdicts / "test.json")
+    monitored = verdict_file.read(watch / "verdicts" / "monitor.json")
+    row = _chosen(monitored)
+    place = next(k for k, one in enumerate(objective.requirements) if one.label == row.label)
+    stated = config.objective.requirements[place]
+    return [
+        {"where": "the objective's line", "what": canonical_json(stated), "digest": objective.digest()},
+        {
+            "where": "artifact/contract.json",
+            "what": canonical_json(artifact.contract.objective["requirements"][place]),
+            "digest": objective.digest(),
+        },
+        _line("verdicts/test.json", test, row.label),
+        _line(f"{watch.name}/verdicts/monitor.json", monitored, row.label),
+    ]
+
+
+def _chosen(monitored: VerdictFile) -> RequirementRecord:
+    alarmed = monitored.extra["alarms"]
+    labels = [alarm["label"] for alarm in alarmed if alarm["kind"] == "requirement"]
+    judged = [row.label for row in monitored.requirements if row.verdict is not None]
+    return monitored.row((labels or judged)[0])
+
+
+def _line(where: str, found: VerdictFile, label: str) -> dict[str, Any]:
+    row = found.row(label)
+    figures = {"estimate": row.estimate, "low": row.low, "high": row.high, "n": row.n, "bound": row.bound}
+    said = {"label": label, "verdict": row.verdict, **figures}
+    return {"where": where, "what": canonical_json(said), "digest": found.objective}
