@@ -137,8 +137,9 @@ def plan(
     unseen = kept & ~np.isin(np.array(ids), [one.id for one in before])
     unseen &= (traffic.predictions["label_state"] == "none").to_numpy()
     cells, cues = wanted.open_cells(verdicts, artifact.contract), wanted.relied_on(verdicts)
-    ranked = ranking.ranked(traffic, artifact, cells, [one.cue for one in cues], unseen, order)
     parts = choosing.budgets(budget, control)
+    failing = [one.cue for one in cues]
+    ranked = ranking.ranked(traffic, artifact, cells, failing, unseen, order, parts)
     alike = ranking.alike(traffic, images_in, order, fresh, ranked, parts)
     chosen = choosing.choose(order, fresh, ranked, parts, alike)
     asked = _asked(traffic, artifact.contract, chosen)

@@ -31,8 +31,9 @@ def ranked(
     failing: Sequence[str],
     allowed: Bools,
     order: NDArray[np.uint64],
+    parts: Mapping[str, int],
 ) -> dict[str, choosing.Ints]:
-    """Returns the images of each reason but the control, in the order of their worth.
+    """Returns the images of each reason but the control, in the order of their worth: some times those asked for.
 
     Args:
         traffic: Of this artifact.
@@ -41,17 +42,19 @@ def ranked(
         failing: Cues that a verdict says the model goes by.
         allowed: Images that may be picked `[N]`.
         order: Of `choosing.keyed` `[N]`.
+        parts: Images that each reason asks for.
     """
     predictions = traffic.predictions["prediction"].to_numpy()
     members = [allowed & _in_cell(traffic, cell, predictions) for cell in cells]
     moved, at_odds = _cues(traffic, artifact, failing, predictions)
     probabilities = np.array(traffic.predictions["probabilities"].to_list(), dtype=np.float64)
     margins = choosing.of_margins(probabilities)
-    return {
+    found = {
         choosing.CELL: choosing.of_cells(members, order),
         choosing.CUE: choosing.of_cues([one & allowed for one in moved], [one & allowed for one in at_odds], order),
         choosing.UNCERTAIN: margins[allowed[margins]],
     }
+    return {reason: positions[: _POOL * parts[reason]] for reason, positions in found.items()}
 
 
 def _in_cell(traffic: Traffic, cell: Cell, predictions: choosing.Ints) -> Bools:
@@ -109,8 +112,8 @@ def alike(
     found = np.arange(len(order), dtype=np.int64)
     by_hash = np.flatnonzero(fresh)[np.argsort(order[np.flatnonzero(fresh)], kind="stable")]
     pool = {int(one) for one in by_hash[: _POOL * parts[choosing.CONTROL]]}
-    for reason, positions in ranked.items():
-        pool |= {int(one) for one in positions[: _POOL * parts[reason]]}
+    for positions in ranked.values():
+        pool |= {int(one) for one in positions}
     images = traffic.predictions["image"].to_list()
     places, hashes, thumbnails = [], [], []
     for position in sorted(pool):
