@@ -20,12 +20,14 @@ from evensight.records.log_schema import PREDICTION, classes_of, whole
 
 _BUSY_S = 10.0  # how long another process's lock is waited for
 # What SQLite says of a file that is not whole, or beside which it may not put its own.
-_BROKEN = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")
-_TABLES = (
-    ("predictions", PREDICTION),
-    ("feedback", "id, label, time, times, crc"),
-    ("rejections", "time, code, crc"),
-    ("swaps", "time, identity, crc"),
+_BROKEN = ("SQLITE_ERROR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")
+# The second: SQLite quotes an altered table in its message.
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+_TABLES = (  # name, what tells rows apart, columns
+    ("predictions", "id", PREDICTION),
+    ("feedback", "id || label", "id, label, time, times, crc"),
+    ("rejections", "number", "time, code, crc"),
+    ("swaps", "number", "time, identity, crc"),
 )
 
 
@@ -60,20 +62,20 @@ def read_rows(path: Path) -> Rows:
         raise UserError(f"log: there is no prediction log at {path}.")
     try:
         return _read(path, path)
-    except sqlite3.DatabaseError as error:
-        if not (getattr(error, "sqlite_errorname", None) or "").startswith(_BROKEN):
+    except _UNREADABLE as error:
+        if not (getattr(error, "sqlite_errorname", None) or "SQLITE_CORRUPT").startswith(_BROKEN):
             raise UserError(f"log: {path} cannot be read now ({first_line(error)}).") from None
     with tempfile.TemporaryDirectory(prefix="evensight_log_") as folder:
         try:
             copy = _copied(path, Path(folder))
-            with suppress(sqlite3.DatabaseError):
+            with suppress(*_UNREADABLE):
                 return _read(copy, path)
             copy = _copied(path, Path(folder))
             _cut_to_pages(copy)
             return _read(copy, path, rescuing=True)
         except OSError as error:
             raise UserError(f"log: {path} cannot be read ({error.strerror}).") from None
-        except sqlite3.DatabaseError as error:
+        except _UNREADABLE as error:
             raise UserError(
                 f"log: {path} is no prediction log, or was cut short before anything in it was whole "
                 f"({first_line(error)})."
@@ -108,24 +110,24 @@ def _read(path: Path, name: Path, rescuing: bool = False) -> Rows:
 
 
 def _rows(
-    connection: sqlite3.Connection, table: str, columns: str, lost: list[str], rescuing: bool
+    connection: sqlite3.Connection, table: str, key: str, columns: str, lost: list[str], rescuing: bool
 ) -> list[Sequence[Any]]:
     """Returns the rows that are whole, up to the first that cannot be read; what is missing is added to `lost`."""
-    found: list[Sequence[Any]] = []
+    found: dict[Any, Sequence[Any]] = {}  # by key: an altered page may be met twice
     broken = 0
     try:
-        for row in connection.execute(f"SELECT {columns} FROM {table}"):
-            if whole(row):
-                found.append(row[:-1])
+        for row in connection.execute(f"SELECT {key}, {columns} FROM {table} NOT INDEXED"):
+            if whole(row[1:]):
+                found[row[0]] = row[1:-1]
             else:
                 broken += 1
-    except sqlite3.DatabaseError as error:
+    except _UNREADABLE as error:
         if not rescuing:
             raise
         lost.append(f"{table} end early ({first_line(error)})")
     if broken:
         lost.append(f"{broken} of {table} are not whole")
-    return found
+    return list(found.values())
 
 
 def _copied(path: Path, folder: Path) -> Path:

@@ -63,7 +63,7 @@ class PredictionLog:
         self._file: LogFile | None = None
         try:
             self._file = LogFile(self.path, self.classes)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: SQLite quotes an altered table
             if not _passes(error):
                 raise UserError(f"log: {self.path} cannot be written ({first_line(error)}); name another.") from None
             self._fail(error)
