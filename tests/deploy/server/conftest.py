@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import made_artifact
 import pytest
 import torch
-from made_artifact import Made
 from server_process import Server, serving
 from torch import Tensor, nn
 
+import made_artifact
 from evensight.deploy.export import export
 from evensight.records.artifact import Artifact
 from evensight.run import Run
 from evensight.runtime.predictor import Predictor
+from made_artifact import Made
 
 
 class Slow(nn.Module):
-    """The mean of each channel, after some tenths of a second of work."""
+    """The mean of each channel, after some hundredths of a second of work."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("weights", torch.eye(768))
+        self.register_buffer("weights", torch.eye(256))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.weights
-        for _ in range(24):
+        for _ in range(64):
             y = y @ self.weights
         return x.mean(dim=(2, 3)) * y[0, 0]
 

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from bad_requests import FILE, GOOD, IMAGES, LABELS, PNG, REQUESTS, Bad, form
+from server_process import until
+
+from evensight.records.traffic import read_traffic
 
 ALL = {
     **{f"image: {name}": bad for name, bad in IMAGES.items()},
@@ -55,7 +58,9 @@ def test_a_client_that_goes_away_leaves_the_server_well(server):
 
 def test_neighbours_of_bad_images_are_answered_as_if_alone(server, predictor, images):
     """A broken file in a form, or in the same batch, changes nothing for the others."""
-    broken = [bad.content for name, bad in IMAGES.items() if isinstance(bad.content, bytes) and len(bad.content) < 9_000]
+    broken = [
+        bad.content for name, bad in IMAGES.items() if isinstance(bad.content, bytes) and len(bad.content) < 9_000
+    ]
     sent = []
     for number, one in enumerate(broken):
         sent += [one, images[number % len(images)]]
@@ -75,9 +80,6 @@ def test_neighbours_of_bad_images_are_answered_as_if_alone(server, predictor, im
 
 
 def test_what_was_refused_is_counted_and_logged(server):
-    from evensight.records.traffic import read_traffic
-    from server_process import until
-
     before = server.figure('evensight_errors_total{code="format"}')
     with server.client() as client:
         client.post("/predict", content=b"no image", headers=PNG)

@@ -10,8 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from evensight.deploy.server.engine import Engine
-    from evensight.deploy.server.recording import Recorder
+    from evensight.deploy.server.service import Service
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # From a hit on an idle machine to the deadline, in seconds.
@@ -47,9 +46,9 @@ class Figures:
             "evensight_errors", "Requests and images refused, by code.", ("code",), registry=self._registry
         )
 
-    def watch(self, engine: Engine, recorder: Recorder | None) -> None:
-        """Shows what these two count themselves."""
-        self._registry.register(_Watched(self, engine, recorder))
+    def watch(self, service: Service) -> None:
+        """Shows what the parts of a service count themselves."""
+        self._registry.register(_Watched(service))
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """Counts a request that was answered."""
@@ -75,22 +74,24 @@ class Figures:
 class _Watched(Collector):
     """Figures that are read when they are asked for."""
 
-    def __init__(self, figures: Figures, engine: Engine, recorder: Recorder | None) -> None:
-        self._figures, self._engine, self._recorder = figures, engine, recorder
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def collect(self) -> Iterator[Metric]:
         """Yields them."""
+        service = self._service
         info = GaugeMetricFamily("evensight_model", "1 for the artifact that answers now.", labels=("identity",))
-        info.add_metric([self._engine.model.identity], 1)
+        info.add_metric([service.engine.model.identity], 1)
         yield info
-        yield GaugeMetricFamily("evensight_queue_images", "Images on their way.", self._engine.under_way)
-        yield CounterMetricFamily("evensight_swaps", "Models that were swapped in.", self._figures.swaps)
+        yield GaugeMetricFamily("evensight_queue_images", "Images on their way.", service.engine.under_way)
+        yield GaugeMetricFamily("evensight_requests", "Requests on their way, this one included.", service.under_way)
+        yield CounterMetricFamily("evensight_swaps", "Models that were swapped in.", service.figures.swaps)
         yield CounterMetricFamily(
-            "evensight_swaps_refused", "Models that could not be loaded.", self._figures.refused_swaps
+            "evensight_swaps_refused", "Models that could not be loaded.", service.figures.refused_swaps
         )
-        if self._recorder is None:
+        if service.recorder is None:
             return
-        recorder, journal = self._recorder, self._recorder.journal
+        recorder, journal = service.recorder, service.recorder.journal
         yield CounterMetricFamily("evensight_log_written", "Lines of the log.", journal.written)
         yield CounterMetricFamily("evensight_log_lost", "Lines that could not be written.", journal.lost)
         yield GaugeMetricFamily(

@@ -177,9 +177,9 @@ def _service(
         options.max_pixels,
         on_batch=figures.batch,
     )
-    figures.watch(engine, recorder)
     limits = Limits(options.max_bytes, options.max_images, options.deadline_s)
     service = Service(engine, recorder, figures, limits, token, options.keep_images)
+    figures.watch(service)
     return service, _follower(options, service)
 
 
