@@ -102,6 +102,7 @@ def monitor(
         _digest(traffic),
         artifact.identity,
         {
+            "purpose": objective.purpose,
             "log": str(log),
             "alpha": {"all": alpha, **{kind: share(kind, alpha) for kind in SHARES}},
             "alarms": [alarm.plain() for alarm in alarms],

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from evensight import __version__
 from evensight.files import write_text
-from evensight.metrics.paired import tango_interval
 from evensight.objective import verdict_file
 from evensight.objective.verdict_file import VerdictFile
-from evensight.report.charts import (
-    STYLES,
-    BarChart,
-    Chart,
-    Point,
-    Rule,
-    Series,
-    Timeline,
-    bar_chart,
-    time_chart,
+from evensight.report.monitor_charts import (
+    Values,
+    by_label,
+    charts_of,
+    clock,
+    group_charts,
+    moment_of,
+    reliance_charts,
+    share_tables,
 )
-from evensight.report.figures import Bar
 from evensight.report.report import render
 from evensight.report.summary import MAX_LINES, requirement_rows, shown_path, wrapped
 from evensight.report.verdicts import WORDS, RowView, stage_view
@@ -37,9 +33,7 @@ MEANING = {
     "PASS": "every requirement is met",  # a monitor never says so
 }
 KIND_WORDS = {"requirement": "requirement", "shift": "shift", "rejected": "rejected requests"}
-NUM_FIRST = 12  # alarms shown in full
 NUM_TOLD = 4  # in the last lines
-Values = Mapping[str, Any]
 
 
 def write_monitor_report(folder: Path) -> Path:
@@ -75,7 +69,6 @@ def monitor_summary(folder: Path, width: int | None = None) -> str:
 
 def _content(verdict: VerdictFile) -> dict[str, Any]:
     extra, alarms = verdict.extra, _by_weight(verdict.extra["alarms"])
-    timeline = Timeline(max(1.0, float(extra["num_images"])), "requests", marks=_marks(verdict, alarms))
     return {
         "version": __version__,
         "name": verdict.objective_name,
@@ -85,15 +78,22 @@ def _content(verdict: VerdictFile) -> dict[str, Any]:
         "sentence": _sentence(alarms, extra),
         "facts": _facts(extra),
         "alpha": f"{100 * extra['alpha']['all']:g} %",
-        "alarms": [_alarm(alarm) for alarm in alarms[:NUM_FIRST]],
-        "others": [_alarm(alarm) for alarm in alarms[NUM_FIRST:]],
+        "purpose": extra["purpose"],
+        "alarms": [{**_alarm(of[0]), "others": [_alarm(one) for one in of[1:]]} for of in by_label(alarms)],
         "rows": [_row(row) for row in stage_view("monitor", verdict).rows],
-        "charts": [chart for chart in _charts(verdict, timeline) if chart is not None],
+        "charts": [chart for chart in charts_of(verdict) if chart is not None],
         "estimated": extra["estimated"],
-        "reliance": _reliance(verdict),
-        "groups": _groups(verdict),
-        "shares": _shares(extra),
-        "shift": extra["shift"],
+        "reliance": reliance_charts(verdict),
+        "groups": group_charts(verdict),
+        "shares": share_tables(extra),
+        "shift": extra["shift"]
+        | {
+            "compared": [
+                {**one, "evidence": _odds(one["log10_e"]) or "–", "needed": _odds(one["log10_needed"]) or "–"}
+                for one in extra["shift"]["compared"]
+            ]
+        },
+        "kinds": KIND_WORDS,
         "log": _log(extra),
         "cut": extra["cut"],
         "identities": [
@@ -111,12 +111,9 @@ def _by_weight(alarms: Sequence[Values]) -> list[Values]:
 
 def _told(alarms: Sequence[Values]) -> list[str]:
     """Says the first alarm of each requirement, and how many of its comparisons have alarmed since."""
-    first: dict[str, list[Values]] = {}
-    for alarm in alarms:
-        first.setdefault(alarm["label"], []).append(alarm)
     return [
-        f"{_moment(of[0])}: {of[0]['what']}" + (f" ({len(of) - 1} more of it)" if len(of) > 1 else "")
-        for of in first.values()
+        f"{moment_of(of[0])}: {of[0]['what']}" + (f" ({len(of) - 1} more of it)" if len(of) > 1 else "")
+        for of in by_label(alarms)
     ]
 
 
@@ -130,17 +127,13 @@ def _amount(extra: Values) -> str:
     return f"{extra['num_images']:,} requests, {extra['labels']['labelled']:,} labelled"
 
 
-def _moment(alarm: Values) -> str:
-    return f"after {alarm['request']:,} requests"
-
-
 def _sentence(alarms: Sequence[Values], extra: Values) -> str:
     if not extra["num_images"]:
         return "The log holds no prediction of this artifact."
     if not alarms:
         return f"No alarm in {_amount(extra)}."
     first = alarms[0]
-    return f"{_moment(first).capitalize()}: {first['what']}."
+    return f"{moment_of(first).capitalize()}: {first['what']}."
 
 
 def _facts(extra: Values) -> list[tuple[str, str]]:
@@ -151,16 +144,9 @@ def _facts(extra: Values) -> list[tuple[str, str]]:
         spoken = f"{estimated['estimate']:.3f} ({estimated['low']:.3f} to {estimated['high']:.3f})"
         facts.append(("estimated accuracy", spoken))
     if volume["first"] is not None:
-        facts.append(("from", _clock(volume["first"])))
-        facts.append(("to", _clock(volume["last"])))
+        facts.append(("from", clock(volume["first"])))
+        facts.append(("to", clock(volume["last"])))
     return facts
-
-
-def _clock(seconds: float) -> str:
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
-    except (OverflowError, ValueError, OSError):  # a clock that was wrong
-        return f"{seconds:.0f} s"
 
 
 def _alarm(alarm: Values) -> dict[str, Any]:
@@ -169,150 +155,24 @@ def _alarm(alarm: Values) -> dict[str, Any]:
         words = f"the difference is at least {shown['least']:.3f} at every look (window {shown['window']})"
     else:
         words = (
-            f"evidence of 1 : 10^{shown['log10_e']:.1f} against chance, 10^{shown['log10_needed']:.1f} was needed "
+            f"evidence of {_odds(shown['log10_e'])} against chance, {_odds(shown['log10_needed'])} was needed "
             f"(window {shown['window']}, {alarm['n']:,} images)"
         )
-    return {**alarm, "evidence": words, "moment": _moment(alarm), "clock": _clock(alarm["time"])}
+    return {**alarm, "evidence": words, "moment": moment_of(alarm), "clock": clock(alarm["time"])}
+
+
+def _odds(log10: float | None) -> str:
+    if log10 is None:
+        return ""
+    if log10 < 0:
+        return "below 1"
+    return f"{10**log10:,.0f} : 1" if log10 < 6 else f"10^{log10:.0f} : 1"
 
 
 def _row(row: RowView) -> RowView:
     """Leaves out what is said above the table: that no row without an alarm is passed."""
     own = [note for note in row.notes if row.verdict != "INSUFFICIENT" or not note.startswith("not measured")]
     return replace(row, notes=own)
-
-
-def _marks(verdict: VerdictFile, alarms: Sequence[Values]) -> tuple[tuple[float, str, str], ...]:
-    return tuple(
-        (float(alarm["request"]), f"{_moment(alarm)}: {alarm['what']}", "alarm")
-        for alarm in alarms
-        if alarm["kind"] == "requirement"
-    )
-
-
-def _charts(verdict: VerdictFile, timeline: Timeline) -> list[Chart | None]:
-    lines = verdict.extra["timelines"]
-    accuracy = [_series("by labels", lines["accuracy"], 0), _series("estimated", lines["estimated"], 1)]
-    bound = _bound(verdict, "accuracy", "overall")
-    note = "bands hold for one look at their stretch of images"
-    charts = [time_chart("Accuracy", accuracy, timeline, bound, note=note)]
-    for cue, operators in lines["reliance"].items():
-        parts = [
-            _series(name, points, place) for place, (name, points) in enumerate(list(operators.items())[: len(STYLES)])
-        ]
-        charts.append(time_chart(f"Reliance on {cue}", parts, timeline, _bound(verdict, "reliance", "overall", cue)))
-    charts += [_predicted(verdict, timeline), _volume(verdict.extra["volume"])]
-    return charts
-
-
-def _series(name: str, points: Iterable[Values], style: int) -> Series:
-    known = tuple(
-        Point(point["last"], point["estimate"], point["low"], point["high"], point["n"])
-        for point in points
-        if point["estimate"] is not None
-    )
-    return Series(name, known, STYLES[style])
-
-
-def _bound(verdict: VerdictFile, metric: str, scope: str, cue: str | None = None) -> list[Rule]:
-    for row in verdict.requirements:
-        same = row.metric == metric and row.scope == scope and row.parameters.get("cue") == cue
-        if same and row.bound is not None:
-            return [(row.bound, f"required {'≥' if row.direction == 'at_least' else '≤'} {row.bound:g}")]
-    return []
-
-
-def _predicted(verdict: VerdictFile, timeline: Timeline) -> Chart | None:
-    """Shares of the classes that moved most since the test, or else of the first."""
-    points, classes = verdict.extra["timelines"]["predicted"], verdict.extra["classes"]
-    compared = _stream(verdict.extra, "predicted classes")
-    moved = [0.0] * len(classes)
-    if compared is not None:
-        moved = [abs(now - then) for now, then in zip(compared["now"], compared["then"], strict=True)]
-    chosen = sorted(range(len(classes)), key=lambda k: (-moved[k], k))[: len(STYLES)]
-    parts = [
-        Series(classes[k], tuple(Point(one["last"], one["shares"][k]) for one in points), STYLES[place])
-        for place, k in enumerate(chosen)
-    ]
-    note = "the classes whose share moved most since the test" if len(classes) > len(STYLES) else ""
-    return time_chart("Share of each predicted class", parts, timeline, note=note)
-
-
-def _volume(volume: Values) -> Chart | None:
-    bins = volume["bins"]
-    if len(bins) < 2:
-        return None
-    step, start = volume["step"], bins[0]["start"]
-    unit, size = _unit(step)
-    parts = [
-        Series(name, tuple(Point(round((one["start"] - start) / size), one[key]) for one in bins), STYLES[place])
-        for place, (name, key) in enumerate((("answered", "predicted"), ("rejected", "rejected")))
-    ]
-    timeline = Timeline(max(1.0, (bins[-1]["start"] - start) / size), f"{unit} since {_clock(start)}")
-    return time_chart(f"Requests in every {step / size:g} {unit}", parts, timeline, rate=False)
-
-
-def _unit(step: float) -> tuple[str, int]:
-    units = (("days", 86_400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
-    return next((name, size) for name, size in units if step % size == 0 or size == 1)
-
-
-def _reliance(verdict: VerdictFile) -> list[BarChart]:
-    """Reliance over the whole log beside that of the test, against the bound."""
-    alpha, charts = 1 - verdict.confidence, []
-    at_test = verdict.extra["at_test"].get("reliance", {})
-    for row in verdict.requirements:
-        cue = row.parameters.get("cue")
-        if row.metric != "reliance" or not row.comparisons:
-            continue
-        bars = []
-        for one in row.comparisons:
-            bars.append(Bar(f"{one.name}, live", one.estimate, one.low or 0.0, one.high or 0.0, one.n))
-            then = at_test.get(cue, {}).get(one.name)
-            if then and then["n"]:
-                low, high = tango_interval(then["first"], then["second"], then["n"], alpha)
-                estimate = (then["first"] - then["second"]) / then["n"]
-                bars.append(Bar(f"{one.name}, at the test", estimate, float(low), float(high), then["n"]))
-        rules = _bound(verdict, "reliance", "overall", cue)
-        charts.append(bar_chart(f"Reliance on {cue}", bars, rules[0] if rules else None, signed=True))
-    return charts
-
-
-def _groups(verdict: VerdictFile) -> list[BarChart]:
-    """Accuracy of each level by labels; where there are none, as estimated from confidence."""
-    charts = []
-    for name, levels in verdict.extra["groups"].items():
-        labelled = any(level["accuracy"]["n"] for level in levels)
-        key, words = ("accuracy", "Accuracy") if labelled else ("estimated", "Estimated accuracy")
-        bars = [
-            Bar(
-                level["level"],
-                one["estimate"],
-                one["low"] or 0.0,
-                one["high"] or 0.0,
-                one["n"],
-                f"{level['share']:.0%} of requests".replace("%", " %"),
-            )
-            for level in levels
-            for one in [level[key]]
-        ]
-        if any(bar.n for bar in bars):
-            charts.append(bar_chart(f"{words} of each {name}", bars))
-    return charts
-
-
-def _stream(extra: Values, label: str) -> Values | None:
-    return next((one for one in extra["shift"]["compared"] if one["label"] == label and one["then"]), None)
-
-
-def _shares(extra: Values) -> list[dict[str, Any]]:
-    """Shares of the classes then and now, as rows of a table."""
-    tables = []
-    for label in ("predicted classes", "classes by label"):
-        found = _stream(extra, label)
-        if found is not None and found["n"]:
-            rows = list(zip(extra["classes"], found["then"], found["now"], strict=True))
-            tables.append({"title": label.capitalize(), "rows": rows, "n": found["n"]})
-    return tables
 
 
 def _log(extra: Values) -> list[tuple[str, str]]:
