@@ -1,4 +1,7 @@
-"""Whether the traffic is still like the images of the test: classes, what cues say, embeddings. Never a verdict."""
+"""Whether the traffic is still like the images of the test: classes, groups, confidence, what cues say, embeddings.
+
+Never a verdict: a model may be as right as ever on other images.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +84,12 @@ def _streams(live: Live, reference: Reference, num_classes: int) -> list[Stream]
         _classes("predicted classes", live.predictions, everywhere, figures["predictions"], num_classes),
         _classes("classes by label", live.labels, live.labelled, figures["labels"], num_classes),
     ]
+    for name, group in figures["groups"].items():
+        level = live.attributes.get(name, np.zeros(0, dtype=np.int64))
+        streams.append(_classes(f"{name} sent along", level, np.flatnonzero(level >= 0), group["n"], len(group["n"])))
+    if "confidence" in arrays:
+        before, now = arrays["confidence"].astype(np.float64), live.confidence
+        streams.append(Stream("confidence", everywhere, before[:, None], now[:, None]))
     for name, sample in _samples(arrays).items():
         features = live.described.get(name)
         if features is None or features.shape[1] != sample.shape[1]:
