@@ -27,7 +27,8 @@ async def send(client: httpx.AsyncClient, number: int, images: list[bytes]) -> d
     except httpx.HTTPError as error:
         return {**said, "status": 0, "error": type(error).__name__}
     seconds = time.perf_counter() - started
-    return {**said, "status": answer.status_code, "seconds": seconds, "answer": answer.json()}
+    said |= {"status": answer.status_code, "seconds": seconds, "retry_after": answer.headers.get("Retry-After")}
+    return {**said, "answer": answer.json()}
 
 
 async def main(url: str, folder: Path, count: int, concurrency: int, out: Path) -> None:
