@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 from statsmodels.stats.contingency_tables import mcnemar
 
 from evensight.objective.objective import Objective
@@ -116,8 +116,12 @@ def test_more_difference_takes_more_images_and_so_do_more_cells() -> None:
     sizes = {(cells, differ): planned(cells, 0.05, differ, draws=500).n for cells in (1, 8) for differ in (0.0, 0.05)}
     assert sizes[1, 0.0] < sizes[8, 0.0] < sizes[8, 0.05]
     assert sizes[1, 0.0] < sizes[1, 0.05]
-    # One cell, no other difference: b of n at .05 each, and five of five reach .05: 181 images for .97 by the binomial
-    assert sizes[1, 0.0] == pytest.approx(181, rel=0.05)
+
+
+def test_planned_number_is_that_of_the_exact_binomial_where_nothing_else_differs() -> None:
+    """Holm's first step over 16 cells asks for nine of nine (1 / 512 <= .05 / 16), which come at .05 an image."""
+    expected = next(n for n in range(100, 600) if binom.sf(8, n, 0.05) >= 0.98)
+    assert planned(16, 0.05, 0.0, draws=2000).n == pytest.approx(expected, rel=0.05)
 
 
 def test_200_decisions_at_the_planned_number() -> None:
