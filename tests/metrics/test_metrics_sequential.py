@@ -95,7 +95,7 @@ def test_limit_is_where_the_evidence_falls_to_one_over_the_level(x: int, n: int,
     def above(bound: float) -> float:
         return slow_rate_log_e(n - x, n, 1 - bound) + math.log(level)
 
-    wanted = optimize.brentq(above, 0.02 * x / n, x / n - 1e-9 if x < n else 1 - 1e-9)
+    wanted = optimize.brentq(above, 1e-6 if x == 1 else 0.02 * x / n, x / n - 1e-9 if x < n else 1 - 1e-9)
     assert sequential.rate_lower(x, n, level) == pytest.approx(wanted, abs=1e-6)
     assert sequential.rate_upper(n - x, n, level) == pytest.approx(1 - wanted, abs=1e-6)
 
