@@ -74,7 +74,7 @@ def cycle(config: Config) -> int:
                 last = around.swapped(live, challenger, decision)
                 status = around.ended_well(last)
             else:
-                around.ended(f"the challenger was not promoted ({decision.result}): {'; '.join(decision.reasons)}")
+                around.ended(_not_promoted(decision))
             live.measure_blocks()
             around.shown(live, [("champion", champion), ("challenger", challenger)])
     finally:
@@ -306,6 +306,12 @@ class _Around:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _not_promoted(decision: Decision) -> str:
+    first, *others = decision.reasons or ["no reason was given"]
+    more = f", and {len(others)} more reasons" if others else ""
+    return f"the challenger was not promoted: {first}{more}"
 
 
 def _check(config: Config) -> None:

@@ -82,6 +82,6 @@ class Story:
                 "steps": self.steps,
                 "blocks": self.blocks,
                 "looks": self.looks,
-                "moments": self.moments,
+                "moments": sorted(self.moments, key=lambda moment: moment["after"]),
             },
         )
