@@ -85,12 +85,14 @@ class Registry:
             target = self._place(artifact.identity)
             if not target.exists():
                 with staged(target) as temporary:
-                    shutil.copytree(artifact.folder, temporary, dirs_exist_ok=True)
+                    # Another process may be attaching something meanwhile.
+                    ignored = shutil.ignore_patterns(".*.tmp")
+                    shutil.copytree(artifact.folder, temporary, dirs_exist_ok=True, ignore=ignored)
                     _checked(temporary, artifact.identity)
                 return target
             _checked(target, artifact.identity)
             if not target.samefile(artifact.folder):
-                for path in sorted((artifact.folder / ATTACHED).glob("*")):
+                for path in sorted((artifact.folder / ATTACHED).glob("[!.]*")):
                     write_bytes(target / ATTACHED / path.name, path.read_bytes())
             return target
 
@@ -193,8 +195,9 @@ class Registry:
 
     def _write(self, what: str, alias: str, identity: str, why: str, evidence: Mapping[str, Any] | None) -> None:
         """The line, then the pointer; the lock is held."""
-        if identity not in self._identities():
-            raise unknown("registry: artifact", str(identity), self._identities())
+        there = [path.name for path in (self.folder / "artifacts").glob("[!.]*")]
+        if identity not in there:
+            raise unknown("registry: artifact", str(identity), there)
         _checked(self._place(identity), identity)
         previous = self.identity(alias)
         line = {"what": what, "alias": alias, "identity": identity, "previous_identity": previous, "why": why}
@@ -256,9 +259,6 @@ class Registry:
 
     def _place(self, identity: str) -> Path:
         return self.folder / "artifacts" / identity
-
-    def _identities(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "artifacts").glob("[!.]*"))
 
 
 def artifact_folder(text: str, registry: str) -> Path:
