@@ -43,6 +43,7 @@ def made_card(model: Model) -> dict[str, Any]:
                 "sentence": sentence(requirement),
                 "bound": requirement.bound_value,
                 "direction": requirement.direction,
+                "stages": list(requirement.stages),
                 **{
                     key: rows.get(requirement.label, {}).get(key) for key in ("estimate", "low", "high", "n", "verdict")
                 },
