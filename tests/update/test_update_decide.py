@@ -153,6 +153,20 @@ def test_a_requirement_that_it_fails_refuses_it(models: Models, tmp_path: Path) 
         decide(models.no_star, challenger, models.manifest, tmp_path)
 
 
+def test_one_that_meets_a_bound_on_each_cell_replaces_one_that_does_not(models: Models, tmp_path: Path) -> None:
+    """40 images a class exclude no loss of five points, and show a recall above one half."""
+    bound = {"metric": "recall", "scope": "each_class", "bound": 0.5}
+    value = {key: part for key, part in FREE.canonical().items() if key != "schema_version"}
+    objective = Objective.from_config({**value, "requirements": [*value["requirements"], bound]})
+    champion = exported(tmp_path / "a", models.manifest, blind("star"), objective)
+    challenger = exported(tmp_path / "b", models.manifest, network(), objective)
+    decision = decide(champion, challenger, first_tests(models.manifest, 120), tmp_path)
+    assert decision.result == "PROMOTE"
+    assert decision.reasons[0] == "PROMOTE: the champion FAILs and the challenger does not: recall of each class"
+    assert "PASSes all of it, the bound on each cell included" in decision.reasons[1]
+    assert "a loss of 0.05 or more is not excluded in 2 cells" in decision.reasons[-1]
+
+
 def test_what_cannot_be_compared_is_said(models: Models, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it is the champion itself"):
         decide(models.right, models.right, models.manifest, tmp_path)

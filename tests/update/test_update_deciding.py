@@ -75,6 +75,23 @@ def test_a_cell_without_images_is_never_taken_for_harmless() -> None:
     assert decided(pairs([0, 0], [30, 0], [200, 0])) == "INSUFFICIENT"
 
 
+def test_one_that_meets_the_objective_takes_the_place_of_one_that_violates_it() -> None:
+    """Where a loss of five points is not excluded, the bound that the objective sets each cell stands in for it."""
+    cells = pairs([1, 0], [0, 60], [40, 60])
+    wholes = pairs([1], [60], [100])
+    old, new = np.array([FAIL, PASS, -1], np.int8), np.array([PASS, PASS, -1], np.int8)
+
+    def result(bounded: bool, old=old, new=new, cells=cells) -> str:
+        return RESULTS[int(rule(cells, wholes, old, new, 0.05, bounded=bounded).result)]
+
+    assert result(bounded=True) == "PROMOTE"
+    assert result(bounded=False) == "INSUFFICIENT"
+    assert result(bounded=True, new=np.array([INSUFFICIENT, PASS, -1], np.int8)) == "INSUFFICIENT"
+    assert result(bounded=True, new=np.array([PASS, NOT_MEASURED, -1], np.int8)) == "INSUFFICIENT"
+    assert result(bounded=True, old=np.array([PASS, INSUFFICIENT, -1], np.int8)) == "INSUFFICIENT"
+    assert result(bounded=True, cells=pairs([30, 0], [0, 60], [40, 60])) == "REFUSE"  # worse is worse
+
+
 def test_cells_in_another_order_and_draws_give_the_same() -> None:
     rng = np.random.default_rng(3)
     n = np.full(12, 150)

@@ -24,18 +24,19 @@ from evensight.objective.verdict import Decision as Judged
 from evensight.records.artifact import Artifact
 from evensight.statuses import DONE, FAILED, UNDECIDED
 from evensight.testing.predictions import Progress, silent
+from evensight.update.cells import bounds_cells, cell_names
 from evensight.update.deciding import HARM, INSUFFICIENT, PROMOTE, REFUSE, RESULTS, Rule, better_p, rule, worse_p
 from evensight.update.folders import next_folder, numbered
 from evensight.update.openings import Fresh, fresh, pair_of
 from evensight.update.power import DISCORDANT, planned
-from evensight.update.side_by_side import SideBySide, cell_names, same_objective, side_by_side
+from evensight.update.reasons import reasons
+from evensight.update.side_by_side import SideBySide, same_objective, side_by_side
 
 log = logging.getLogger(__name__)
 
 DECISION = "decision.json"
 SCHEMA_VERSION = 1
 STATUS = {PROMOTE: DONE, REFUSE: FAILED, INSUFFICIENT: UNDECIDED}
-_MOST_NAMED = 5
 # A loss nearer to `harm` than this takes more images than it is worth to say.
 _TOO_NEAR = 0.005
 
@@ -129,11 +130,11 @@ def decide(
     looked.record(pair)
     found = side_by_side(champion, challenger, looked.manifest, alpha, progress)
     codes = [_codes(one) for one in (found.champion, found.challenger)]
-    decided = rule(found.cells, found.wholes, codes[0], codes[1], alpha, harm)
+    decided = rule(found.cells, found.wholes, codes[0], codes[1], alpha, harm, bounds_cells(objective))
     needs = _needs(found, decided, harm, alpha)
     body = {
         "result": RESULTS[int(decided.result)],
-        "reasons": _reasons(found, decided, objective, needs, harm),
+        "reasons": reasons(found, decided, objective, needs, harm),
         "num_images": found.num_images,
         "cells": _comparisons(found.names, found.cells, alpha),
         "wholes": _comparisons(found.whole_names, found.wholes, alpha),
@@ -238,66 +239,6 @@ def _requirements(found: SideBySide, objective: Objective) -> list[dict[str, Any
         }
         for requirement, old, new in rows
     ]
-
-
-def _reasons(
-    found: SideBySide, decided: Rule, objective: Objective, needs: Sequence[Mapping[str, Any]], harm: float
-) -> list[str]:
-    """Says in sentences what decided, the result's own reasons first."""
-    labels = [one.label for one in objective.requirements]
-    fails = [f"the challenger FAILs: {_figures(labels[at], found.challenger.rows[at])}" for at in _at(decided.fails)]
-    worse = [
-        f"it is significantly worse in {found.names[at]}: of {found.cells.n[at]:,} images {found.cells.b[at]:,} are "
-        f"right under the champion alone and {found.cells.c[at]:,} under the challenger alone"
-        for at in _at(decided.worse)
-    ]
-    undecided = [
-        f"the champion PASSes and the challenger does not yet: {_figures(labels[at], found.challenger.rows[at])}"
-        for at in _at(decided.undecided)
-    ]
-    repaired = [f"the champion FAILs and the challenger does not: {labels[at]}" for at in _at(decided.repaired)]
-    names, both = (*found.names, *found.whole_names), found.cells.joined(found.wholes)
-    gains = [
-        f"{names[at]} (+{(both.c[at] - both.b[at]) / both.n[at]:.3f} of {both.n[at]:,})" for at in _at(decided.better)
-    ]
-    better = [f"it is significantly better: {_listed(gains)}"] if gains else []
-    missing = [f"{one['cell']} ({_more(one)})" for one in sorted(needs, key=lambda one: -(one["images"] or 0))]
-    unshown = (
-        [f"a loss of {harm:.3g} or more is not excluded in {len(needs):,} cells: {_listed(missing)}"] if needs else []
-    )
-    result = RESULTS[int(decided.result)]
-    none = [] if repaired or better else ["nothing is shown to be better, so the champion stays"]
-    first = {REFUSE: [*fails, *worse] or none, INSUFFICIENT: [*undecided, *unshown], PROMOTE: [*repaired, *better]}[
-        result
-    ]
-    rest = [line for line in (*fails, *worse, *undecided, *unshown, *repaired, *better) if line not in first]
-    return [f"{result}: {line}" for line in first] + rest
-
-
-def _at(found: np.ndarray) -> list[int]:
-    places: list[int] = np.flatnonzero(found).tolist()
-    return places
-
-
-def _figures(label: str, row: Any) -> str:
-    if row.estimate is None:
-        return f"{label} ({row.reason or 'no image'})"
-    need = "" if row.need is None or row.need.images is None else f"; {row.need.images:,} images more of {row.need.of}"
-    return f"{label} ({row.estimate:.3f}, n {row.n:,}{', ' + row.worst if row.worst else ''}{need})"
-
-
-def _more(need: Mapping[str, Any]) -> str:
-    return (
-        f"{need['have']:,} images, {need['images']:,} more needed"
-        if need["images"]
-        else f"{need['have']:,} images, more would more likely refuse it"
-    )
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:_MOST_NAMED]) + (
-        f", and {len(parts) - _MOST_NAMED:,} more" if len(parts) > _MOST_NAMED else ""
-    )
 
 
 def _written(out: Path, value: dict[str, Any]) -> Decision:

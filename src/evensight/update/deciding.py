@@ -7,12 +7,15 @@ alone. The challenger takes over when it
 2. is significantly worse in no cell (exact one-sided McNemar, Holm over the cells), and in every cell a loss of `harm`
    or more is excluded (Tango's score with a correction of one image, each cell at alpha, uncorrected: all have to
    exclude it, an intersection-union test);
+   Where the champion FAILs the objective and the challenger PASSes all of it, and the objective bounds the accuracy of
+   every cell, that bound stands in for `harm`: one that meets the objective takes the place of one that violates it;
 3. has a reason: a requirement that the champion FAILs, or significantly more images right overall, by the primary
    metric or in a cell (exact one-sided McNemar, Holm over all of these).
 
 FAIL or worse: REFUSE. Undecided or not excluded: INSUFFICIENT. No reason: REFUSE. Each error is bounded by alpha: to
-promote a challenger that loses `harm` in some cell, to refuse for a cell one that is worse in none, and to promote for
-being better one that is better nowhere.
+promote a challenger that loses `harm` in some cell (in the place of a champion that violates the objective: one that
+violates it, too), to refuse for a cell one that is worse in none, and to promote for being better one that is better
+nowhere.
 """
 
 from __future__ import annotations
@@ -25,13 +28,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from evensight.metrics.p_values import binomial_cdf, holm
 from evensight.metrics.paired import paired_p
-from evensight.objective.verdict import FAIL, PASS, STATUSES
+from evensight.objective.verdict import FAIL, PASS, SHOWN, STATUSES
 
 PROMOTE, REFUSE, INSUFFICIENT = "PROMOTE", "REFUSE", "INSUFFICIENT"
 RESULTS = (PROMOTE, REFUSE, INSUFFICIENT)
 HARM = 0.05  # accuracy of a cell that a challenger must be shown not to lose
 
-_PASS, _FAIL = STATUSES.index(PASS), STATUSES.index(FAIL)
+_PASS, _FAIL, _SHOWN = STATUSES.index(PASS), STATUSES.index(FAIL), SHOWN
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -65,6 +68,7 @@ class Rule:
         result: `[...]` positions in `RESULTS`.
         worse: `[..., G]` cells in which the challenger is significantly worse.
         harmless: `[..., G]` cells in which a loss of `harm` is excluded.
+        meets: `[...]` whether the champion FAILs the objective, and the challenger PASSes all of it, cell by cell.
         better: `[..., G + M]` cells, then wholes, in which it is significantly better.
         fails: `[R, ...]` requirements that it FAILs.
         undecided: `[R, ...]` requirements that the champion PASSes and it does not.
@@ -74,6 +78,7 @@ class Rule:
     result: NDArray[np.int8]
     worse: Bools
     harmless: Bools
+    meets: Bools
     better: Bools
     fails: Bools
     undecided: Bools
@@ -81,7 +86,13 @@ class Rule:
 
 
 def rule(
-    cells: Pairs, wholes: Pairs, champion: ArrayLike, challenger: ArrayLike, alpha: float, harm: float = HARM
+    cells: Pairs,
+    wholes: Pairs,
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    alpha: float,
+    harm: float = HARM,
+    bounded: bool = False,
 ) -> Rule:
     """Decides.
 
@@ -92,6 +103,7 @@ def rule(
         challenger: Likewise.
         alpha: 1 - confidence.
         harm: Accuracy that no cell may lose.
+        bounded: Whether the requirements bound the accuracy of every cell.
     """
     old, new = np.asarray(champion), np.asarray(challenger)
     fails, undecided = new == _FAIL, (old == _PASS) & (new != _PASS) & (new != _FAIL)
@@ -100,10 +112,12 @@ def rule(
     harmless = np.asarray(harm_p(cells, harm) <= alpha)
     better = _fallen(better_p(cells.joined(wholes)), alpha)
     refused = fails.any(axis=0) | worse.any(axis=-1)
-    is_open = undecided.any(axis=0) | ~harmless.all(axis=-1)
+    passes = ((new == _PASS) | (new == _SHOWN)).all(axis=0)
+    meets = np.asarray(bounded & passes & repaired.any(axis=0))
+    is_open = undecided.any(axis=0) | ~(harmless.all(axis=-1) | meets)
     reason = repaired.any(axis=0) | better.any(axis=-1)
     codes = np.where(refused, 1, np.where(is_open, 2, np.where(reason, 0, 1)))
-    return Rule(codes.astype(np.int8), worse, harmless, better, fails, undecided, repaired)
+    return Rule(codes.astype(np.int8), worse, harmless, meets, better, fails, undecided, repaired)
 
 
 def worse_p(pairs: Pairs) -> Floats:

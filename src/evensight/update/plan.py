@@ -23,9 +23,9 @@ from evensight.records.artifact import Artifact
 from evensight.records.contract import Contract
 from evensight.records.traffic import Traffic, read_traffic
 from evensight.update import choosing, ranking, wanted
+from evensight.update.cells import cell_names
 from evensight.update.folders import next_folder, numbered
 from evensight.update.power import planned
-from evensight.update.side_by_side import cell_names
 from evensight.update.tasks import (
     CONTROLS,
     TABLE,
@@ -127,6 +127,8 @@ def plan(
     if not 0.0 < control <= 1.0:
         raise wrong_value("control", control, "a share above 0, up to 1")
     traffic = read_traffic(log_file, artifact.identity)
+    if traffic.cut is not None:
+        log.warning("%s", traffic.cut)
     images_in = log_file.parent.resolve()
     kept = _kept(traffic, images_in, log_file, artifact)
     verdicts = _verdicts(artifact, monitor_verdict)

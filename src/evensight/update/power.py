@@ -19,6 +19,7 @@ from evensight.objective.comparisons import Comparisons
 from evensight.objective.evidence import Counts, Evidence, comparisons
 from evensight.objective.objective import Objective
 from evensight.objective.verdict import decide_draws
+from evensight.update.cells import bounds_cells
 from evensight.update.deciding import HARM, PROMOTE, REFUSE, RESULTS, Pairs, rule
 
 # What is planned for: more than the .95 refused that is promised, so that 200 decisions show .95 (all but 3 in 1,000).
@@ -115,7 +116,8 @@ def simulated(
     old = new = np.zeros((0, draws), np.int8)
     if grid is not None:
         old, new = (_requirements(grid, both + own, n) for own in (b, c))
-    return rule(cells, wholes, old, new, alpha, harm).result
+    bounded = grid is not None and bounds_cells(grid.objective)
+    return rule(cells, wholes, old, new, alpha, harm, bounded).result
 
 
 def planned(
