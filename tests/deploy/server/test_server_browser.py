@@ -91,6 +91,8 @@ def test_a_picture_that_is_dropped_gets_its_label_and_what_was_looked_at(page, p
     assert widths == [32] * 12  # six transplants, each with its donor
     assert page.evaluate("document.getElementById('shown').naturalWidth") == 48
     assert len(page.query_selector_all("#requirements tr")) == len(predictor.contract["bounds"])
+    # On a phone, too, a requirement is read in lines of words, not of letters.
+    assert page.evaluate("Math.min(...[...document.querySelectorAll('td:first-child')].map(e => e.offsetWidth))") > 250
     assert page.said == []
 
 
