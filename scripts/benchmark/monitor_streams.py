@@ -1,7 +1,7 @@
 """How often the monitor alarms: on a model that sorts by colour, and on one that does not.
 
     python scripts/benchmark/monitor_streams.py biased=<artifact> unbiased=<artifact>
-    # both tested, so that they have their reference figures; 4 to 6 minutes, writes benchmarks/monitor_streams.json
+    # both tested, so that they have their reference figures; about 8 minutes, writes benchmarks/monitor_streams.json
 
 Each artifact answers a pool of new images once, with every transplant and placebo; streams are drawn from the pool and
 go through the monitor's own code. Streams of the biased model are watched without a label; those of the unbiased one
@@ -175,7 +175,7 @@ def main() -> None:
     """Scores both pools, runs the streams and writes the figures."""
     given = dict(argument.split("=", 1) for argument in sys.argv[1:])
     started = time.perf_counter()
-    found: dict[str, Any] = {"schema_version": 1, "command": "python scripts/benchmark/monitor_streams.py"}
+    found: dict[str, Any] = {"schema_version": 1}
     for name, run in (("biased", biased_streams), ("unbiased", unbiased_streams)):
         if name in given:
             artifact = Artifact.open(given[name])
@@ -187,7 +187,8 @@ def main() -> None:
             }
             about = {"identity": artifact.identity, "pool": POOL, "accuracy": accuracy, "reliance": reliance}
             found[name] = {**about, **run(artifact, pool)}
-    found |= {"seconds": round(time.perf_counter() - started), "environment": environment()}
+    machine = {key: value for key, value in environment().items() if key not in ("host", "command")}
+    found |= {"seconds": round(time.perf_counter() - started), "environment": machine}
     write_json(Path(given.get("out", OUT)), found)
     print(f"written: {given.get('out', OUT)}")
 
