@@ -31,9 +31,11 @@ from evensight.monitor.live import MAJORITY, Live, Moves
 from evensight.monitor.monitor import ALPHA
 from evensight.monitor.requirements import judge
 from evensight.monitor.shift import compare
+from evensight.objective.objective import Objective
+from evensight.objective.verdict import Decision
 from evensight.records.artifact import Artifact
 from evensight.records.instruments import Outcomes, instruments
-from evensight.records.reference import read_reference
+from evensight.records.reference import Reference, read_reference
 from evensight.testing.predictions import Batch, Served, from_sources, judged
 
 OUT = Path(__file__).parents[2] / "benchmarks" / "monitor_streams.json"
@@ -125,14 +127,38 @@ def scored(artifact: Artifact, count: int = POOL) -> Pool:
     )
 
 
+def covered(objective: Objective, decision: Decision, at_test: Any) -> list[bool]:
+    """Says of each operator whether the reliance of the test lies in the stream's interval (each side at 5 %)."""
+    found = []
+    for requirement, row in zip(objective.requirements, decision.rows, strict=True):
+        for one in row.comparisons if requirement.metric == "reliance" else ():
+            counts = at_test[requirement.cue][one.name]
+            found.append(one.low <= (counts["first"] - counts["second"]) / counts["n"] <= one.high)
+    return found
+
+
+def reference_of(artifact: Artifact) -> Reference:
+    """Returns the figures of the test.
+
+    Raises:
+        UserError: If there are none.
+    """
+    reference = read_reference(artifact)
+    if reference is None or reference.missing:
+        raise UserError(f"{artifact.folder} has no reference figures; run evensight test first.")
+    return reference
+
+
 def biased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
     """Watches streams of a model that follows colour, without a label: when does the alarm on reliance come?"""
     objective, requests = artifact.contract.stated_objective(), int(BIASED["requests"])
-    came, sampled_by_then = [], []
+    came, sampled_by_then, inside = [], [], []
+    at_test = reference_of(artifact).figures["reliance"]
     for number in range(int(BIASED["streams"])):
         rng = np.random.default_rng([1, number])
         sampled = np.flatnonzero(rng.random(requests) < BIASED["share"])
         found = judge(objective, artifact.contract, pool.stream(rng, requests, sampled, labelled=False), ALPHA)
+        inside += covered(objective, found.decision, at_test)
         first = [alarm.request for alarm in found.alarms if alarm.label.startswith("reliance")]
         came.append(min(first, default=None))
         sampled_by_then.append(int((sampled < came[-1]).sum()) if came[-1] else None)
@@ -140,6 +166,7 @@ def biased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
     return {
         **BIASED,
         "alarmed": len(known),
+        "reliance_of_the_test_in_interval": float(np.mean(inside)),
         "first_alarm_after_requests": came,
         "sampled_images_by_then": sampled_by_then,
         "median_requests": float(np.median(known)) if known else None,
@@ -148,9 +175,7 @@ def biased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
 
 def unbiased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
     """Watches streams of a model that meets its objective, with every label: how many alarm?"""
-    objective, reference = artifact.contract.stated_objective(), read_reference(artifact)
-    if reference is None or reference.missing:
-        raise UserError(f"unbiased: {artifact.folder} has no reference figures; run evensight test first.")
+    objective, reference, inside = artifact.contract.stated_objective(), reference_of(artifact), []
     streams, requests = int(UNBIASED["streams"]), int(UNBIASED["requests"])
     alarms: dict[str, int] = {}
     counts = {"any": 0, "requirement": 0, "reliance": 0, "shift": 0}
@@ -158,8 +183,9 @@ def unbiased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
         rng = np.random.default_rng([0, number])
         sampled = np.sort(rng.permutation(requests)[: int(UNBIASED["sampled"])])
         live = pool.stream(rng, requests, sampled, labelled=True)
-        found = judge(objective, artifact.contract, live, ALPHA).alarms
-        found = found + compare(live, reference, len(artifact.contract.classes), ALPHA)[1]
+        judged_live = judge(objective, artifact.contract, live, ALPHA)
+        inside += covered(objective, judged_live.decision, reference.figures["reliance"])
+        found = judged_live.alarms + compare(live, reference, len(artifact.contract.classes), ALPHA)[1]
         for label in {alarm.label for alarm in found}:
             alarms[label] = alarms.get(label, 0) + 1
         counts["any"] += bool(found)
@@ -168,7 +194,14 @@ def unbiased_streams(artifact: Artifact, pool: Pool) -> dict[str, Any]:
         counts["shift"] += any(alarm.kind != REQUIREMENT for alarm in found)
         print(f"{number + 1} of {streams} streams: {counts}", file=sys.stderr)
     upper = {name: round(float(clopper_pearson_upper(x, streams, 0.05)), 4) for name, x in counts.items()}
-    return {**UNBIASED, "stated_rate": ALPHA, "alarmed": counts, "upper_limit_95": upper, "by_label": alarms}
+    return {
+        **UNBIASED,
+        "stated_rate": ALPHA,
+        "alarmed": counts,
+        "upper_limit_95": upper,
+        "by_label": alarms,
+        "reliance_of_the_test_in_interval": float(np.mean(inside)),
+    }
 
 
 def main() -> None:
