@@ -15,6 +15,7 @@ from evensight.data import similar
 from evensight.data.digests import pixel_digest
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
+from evensight.progress import Progress
 from evensight.runtime.decode import DecodeError, decode_array
 from evensight.runtime.files import read_file
 from evensight.update.answers import Answers
@@ -66,11 +67,12 @@ def answered_images(plan: Plan, said: Answers) -> tuple[list[Image], list[str]]:
     return images, notes
 
 
-def near(images: Sequence[Image], manifest: Manifest) -> tuple[list[int], list[str | None]]:
+def near(images: Sequence[Image], manifest: Manifest, progress: Progress) -> tuple[list[int], list[str | None]]:
     """Returns the cluster of each image among the additions, and an old test image that each nearly equals."""
     test = manifest.split("test").filter(pl.col("error").is_null())
-    small = _thumbnails(manifest, test)
-    hashes = np.concatenate([np.stack([one.hash for one in images]), similar.hashes_of(small)])
+    small = _thumbnails(manifest, test, progress)
+    theirs = similar.hashes_of(small) if len(small) else np.zeros((0, similar.WORDS), np.uint64)
+    hashes = np.concatenate([np.stack([one.hash for one in images]), theirs])
     thumbnails = np.concatenate([np.stack([one.thumbnail for one in images]), small])
     pairs = similar.near_pairs(hashes, thumbnails)
     count = len(images)
@@ -83,7 +85,7 @@ def near(images: Sequence[Image], manifest: Manifest) -> tuple[list[int], list[s
     return similar.clusters(count, own).tolist(), near
 
 
-def _thumbnails(manifest: Manifest, rows: pl.DataFrame) -> NDArray[np.uint8]:
+def _thumbnails(manifest: Manifest, rows: pl.DataFrame, progress: Progress) -> NDArray[np.uint8]:
     """Returns the thumbnails of rows `[N, 32, 32]`; one that broke since it was prepared shows nothing."""
 
     def one(row: dict[str, Any]) -> NDArray[np.uint8]:
@@ -93,6 +95,9 @@ def _thumbnails(manifest: Manifest, rows: pl.DataFrame) -> NDArray[np.uint8]:
         except (DecodeError, OSError, UserError):
             return np.zeros((similar.SIDE, similar.SIDE), np.uint8)
 
+    found = []
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(one, rows.iter_rows(named=True)))
+        for small in pool.map(one, rows.iter_rows(named=True)):
+            found.append(small)
+            progress("reading test images", len(found), rows.height)
     return np.stack(found) if found else np.zeros((0, similar.SIDE, similar.SIDE), np.uint8)

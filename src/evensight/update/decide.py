@@ -14,7 +14,7 @@ import numpy as np
 
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError, wrong_value
-from evensight.files import digest_file, staged, write_json
+from evensight.files import digest_file, write_json
 from evensight.metrics.multiplicity import holm_adjusted
 from evensight.metrics.paired import tango_interval
 from evensight.objective.need import shrunk
@@ -26,7 +26,7 @@ from evensight.statuses import DONE, FAILED, UNDECIDED
 from evensight.testing.predictions import Progress, silent
 from evensight.update.cells import bounds_cells, cell_names
 from evensight.update.deciding import HARM, INSUFFICIENT, PROMOTE, REFUSE, RESULTS, Rule, better_p, rule, worse_p
-from evensight.update.folders import next_folder, numbered
+from evensight.update.folders import new_folder, numbered
 from evensight.update.openings import Fresh, fresh, pair_of
 from evensight.update.power import DISCORDANT, planned
 from evensight.update.reasons import reasons
@@ -242,7 +242,6 @@ def _requirements(found: SideBySide, objective: Objective) -> list[dict[str, Any
 
 
 def _written(out: Path, value: dict[str, Any]) -> Decision:
-    target = next_folder(out, "decision")
-    with staged(target) as folder:
+    with new_folder(out, "decision") as (folder, target):
         write_json(folder / DECISION, value)
     return Decision.open(target)

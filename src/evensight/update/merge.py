@@ -23,13 +23,14 @@ from evensight.data.reading import SPLITS, Reader
 from evensight.data.side_tables import with_side_tables
 from evensight.data.tables import write_table
 from evensight.errors import UserError
-from evensight.files import digest_file, replaced, staged, write_bytes, write_json
+from evensight.files import digest_file, replaced, write_bytes, write_json
 from evensight.objective.objective import Objective
+from evensight.progress import Progress, silent
 from evensight.run import Run
 from evensight.update.answered import Image, answered_images, near
 from evensight.update.answers import Answers, read_answers
 from evensight.update.champion import RunData, data_of
-from evensight.update.folders import next_folder
+from evensight.update.folders import new_folder
 from evensight.update.placing import Addition, Fractions, Known, Placed, in_words, placed
 from evensight.update.plan import Plan
 
@@ -67,12 +68,20 @@ class Merged:
         lines = [f"{name}: {count:,} images more" for name, count in self.added.items()]
         lines += [
             f"  {cell['split']:<10}  {cell['name']:<30}  {cell['before']:>7,} -> {cell['after']:>7,}"
-            for cell in self.value["cells"]
+            for cell in self.value.get("cells", ())
         ]
-        return lines + list(self.value["notes"])
+        return lines + list(self.value.get("notes", ()))
 
 
-def merge(plan: Plan, answers: Path, run: Run, out: Path, fractions: Fractions | None = None, seed: int = 0) -> Merged:
+def merge(
+    plan: Plan,
+    answers: Path,
+    run: Run,
+    out: Path,
+    fractions: Fractions | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Merged:
     """Writes a new version of the data of a run, with what was answered, and prepares it.
 
     Old rows keep their split. Where an image goes is decided by `placing.placed`.
@@ -84,6 +93,7 @@ def merge(plan: Plan, answers: Path, run: Run, out: Path, fractions: Fractions |
         out: Where `merged-<n>/` goes.
         fractions: Of the control sample; None: half is tested on, a fifth validated on.
         seed: Of the hash that places it.
+        progress: Told of the test images that the answers are held against.
 
     Raises:
         UserError: The answers are wrong, or one of them equals or nearly equals an image of the sealed test split and
@@ -93,7 +103,7 @@ def merge(plan: Plan, answers: Path, run: Run, out: Path, fractions: Fractions |
     levels = before.manifest.levels
     said = read_answers(answers, [one.id for one in plan.asked], before.manifest.classes, levels)
     images, notes = answered_images(plan, said)
-    result = _placed(images, said, before.manifest, fractions or Fractions(), seed)
+    result = _placed(images, said, before.manifest, fractions or Fractions(), seed, progress)
     _refuse_leaks(result, before.manifest, images, answers)
     if not result.splits:
         raise UserError(f"answers: {answers} adds nothing: {'; '.join(in_words(result.left_out.values()))}.")
@@ -150,8 +160,15 @@ def difference(before: Manifest, after: Manifest) -> list[dict[str, Any]]:
     return found
 
 
-def _placed(images: Sequence[Image], said: Answers, manifest: Manifest, fractions: Fractions, seed: int) -> Placed:
-    alike, near_test = near(images, manifest)
+def _placed(
+    images: Sequence[Image],
+    said: Answers,
+    manifest: Manifest,
+    fractions: Fractions,
+    seed: int,
+    progress: Progress,
+) -> Placed:
+    alike, near_test = near(images, manifest, progress)
     additions = [
         Addition(one.asked.id, one.asked.reason, said.labels[one.asked.id], one.pixels, number, near)
         for one, number, near in zip(images, alike, near_test, strict=True)
@@ -196,8 +213,8 @@ def _written(
     fractions: Fractions,
 ) -> tuple[Path, dict[str, Any]]:
     """Writes the folder of a merge, whole or not at all; returns it and its head."""
-    manifest, target = before.manifest, next_folder(out, "merged")
-    with staged(target) as folder:
+    manifest = before.manifest
+    with new_folder(out, "merged") as (folder, target):
         rows = []
         for one in images:
             name = one.asked.id

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evensight.data.side_tables import SAYS
 from evensight.errors import UserError, wrong_value
-from evensight.files import replaced, staged, write_json, write_text
+from evensight.files import replaced, write_json, write_text
 from evensight.objective import verdict_file
 from evensight.objective.verdict_file import VerdictFile
 from evensight.records.artifact import Artifact
@@ -24,7 +24,7 @@ from evensight.records.contract import Contract
 from evensight.records.traffic import Traffic, read_traffic
 from evensight.update import choosing, ranking, wanted
 from evensight.update.cells import cell_names
-from evensight.update.folders import next_folder, numbered
+from evensight.update.folders import new_folder, numbered
 from evensight.update.power import planned
 from evensight.update.tasks import (
     CONTROLS,
@@ -240,8 +240,7 @@ def _asked(traffic: Traffic, contract: Contract, chosen: Mapping[int, str]) -> l
 def _written(out: Path, value: Mapping[str, Any], asked: Sequence[Asked], contract: Contract) -> Path:
     """Writes the folder of a plan, whole or not at all."""
     attributes = {name: levels for name, levels in contract.attributes.items() if not name.endswith(SAYS)}
-    target = next_folder(out, "plan")
-    with staged(target) as folder:
+    with new_folder(out, "plan") as (folder, target):
         with replaced(folder / TABLE) as temporary:
             table(asked, list(attributes)).write_csv(temporary)
         write_json(folder / TASKS, label_studio_tasks(asked))

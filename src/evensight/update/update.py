@@ -77,9 +77,9 @@ def _merge(options: UpdateOptions, job: Job) -> int:
         raise missing("answers")
     with logged():
         fractions = _fractions(options)
-        made = merge(
-            _newest_plan(options), Path(options.answers), _run(options), Path(options.out), fractions, options.seed
-        )
+        asked, run = _newest_plan(options), _run(options)
+        with shown() as progress:
+            made = merge(asked, Path(options.answers), run, Path(options.out), fractions, options.seed, progress)
         print(f"merged: {made.folder} (content {made.manifest.digests.content[:12]})")
         print("\n".join(made.lines))
         return DONE
