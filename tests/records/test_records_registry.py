@@ -53,7 +53,8 @@ def other(two: tuple[Artifact, Artifact]) -> str:
 
 def environment() -> dict[str, str]:
     """Of a process that imports what the tests import."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parent.parent)])}
+    places = [str(SCRIPT.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(places)}
 
 
 def test_an_artifact_is_copied_whole(registry: Registry, two: tuple[Artifact, Artifact]) -> None:
@@ -254,18 +255,18 @@ def test_following_needs_no_right_to_write(read_only: Registry, one: str, other:
 
 def test_two_processes_promote_at_once(registry: Registry, one: str, other: str) -> None:
     """Each waits for the other; a third looks on and sees one or the other at every moment."""
-    number = 25
+    number = 50
     arguments = [sys.executable, str(SCRIPT), str(registry.folder)]
     both = [
-        subprocess.Popen([*arguments, *turn, str(number)], env=environment(), stdout=subprocess.PIPE)
+        subprocess.Popen([*arguments, *turn, str(number), str(registry.folder / "go")], env=environment())
         for turn in ((one, other), (other, one))
     ]
+    until(lambda: len(list(registry.folder.glob("go.*"))) == 2)
+    (registry.folder / "go").touch()
     seen = set()
     while any(process.poll() is None for process in both):
         seen.add(registry.identity("champion"))
         assert len(registry.history()) >= 1
-    for process in both:
-        process.communicate()
     assert [process.returncode for process in both] == [0, 0]
     assert seen == {one, other}
     lines = registry.history()
@@ -288,11 +289,11 @@ def check_after_kill(registry: Registry, identities: set[str]) -> None:
 
 
 @pytest.mark.slow
-def test_kill_at_twenty_moments(registry: Registry, one: str, other: str) -> None:
+def test_kill_at_twenty_moments(registry: Registry, one: str, other: str, tmp_path: Path) -> None:
     """A process that promotes back and forth is killed at any time within some changes of the start."""
     generator = np.random.default_rng(7)
     for _ in range(20):
-        arguments = [sys.executable, str(SCRIPT), str(registry.folder), other, one, "100000"]
+        arguments = [sys.executable, str(SCRIPT), str(registry.folder), other, one, "100000", str(tmp_path)]
         with subprocess.Popen(arguments, env=environment(), stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()

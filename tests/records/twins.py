@@ -1,8 +1,8 @@
 """A second artifact, and processes that change a registry until they are killed.
 
-As a script: ``twins.py <registry> <identity> <identity> <number of changes>`` promotes the one and the other in turn.
-Killed at a line: ``twins.py <registry> <identity> lines <first> <step>`` forks a process for each `step`-th line of the
-registry's code that a promotion runs through, which kills itself there; for each it prints what is left.
+As a script, ``twins.py <registry> <identity> <identity> <number of changes> <file>`` promotes the one and the other in
+turn, once the file is there; ``twins.py <registry> <identity> lines <first> <step>`` forks a process for each `step`-th
+line of the registry's code that a promotion runs through, which kills itself there, and prints what each left.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from known_logs import until
 
 from evensight import files
 from evensight.records import ledger, registry
@@ -57,8 +59,10 @@ class KillAt:
         return self
 
 
-def promote_in_turn(folder: Path, identities: list[str], changes: int) -> None:
+def promote_in_turn(folder: Path, identities: list[str], changes: int, go: Path) -> None:
     opened = Registry.open(folder)
+    Path(f"{go}.{os.getpid()}").touch()
+    until(go.exists)
     for number in range(changes):
         opened.promote(identities[number % 2], f"change {number}")
         print(number, flush=True)
@@ -87,4 +91,4 @@ if __name__ == "__main__":
     if sys.argv[3] == "lines":
         promote_killed(Path(sys.argv[1]), sys.argv[2], int(sys.argv[4]), int(sys.argv[5]))
     else:
-        promote_in_turn(Path(sys.argv[1]), sys.argv[2:4], int(sys.argv[4]))
+        promote_in_turn(Path(sys.argv[1]), sys.argv[2:4], int(sys.argv[4]), Path(sys.argv[5]))
