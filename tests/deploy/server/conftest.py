@@ -64,10 +64,11 @@ def images(made: Made) -> list[bytes]:
     return [path.read_bytes() for path in sorted((made.run.folder.parent / "images").iterdir())]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the tests of a file share."""
-    with serving(made.artifact.folder, tmp_path_factory.mktemp("served"), "max_images=8", "max_bytes=200000") as one:
+    """A server that most tests share: it keeps images, and measures reliance on every one of them."""
+    options = ("max_images=8", "max_bytes=200000", "keep_images=true", "reliance_sample=1.0")
+    with serving(made.artifact.folder, tmp_path_factory.mktemp("shared"), *options) as one:
         yield one
 
 

@@ -9,6 +9,7 @@ from bad_requests import FILE, PNG, form
 from server_process import serving, until
 
 from evensight.records.traffic import read_traffic
+from evensight.testing.reliance import reliance_of
 
 
 def logged(server, id: str):
@@ -31,7 +32,8 @@ def test_an_image_gets_what_the_predictor_says(server, predictor, images, made, 
     row = logged(server, said["id"])
     assert row["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
     assert row["identity"] == made.artifact.identity
-    assert row["image"] is None
+    assert row["image"] == f"images/{said['id'][:2]}/{said['id']}.png"
+    assert (server.log.parent / row["image"]).read_bytes() == images[number]
 
 
 def test_the_log_holds_what_each_cue_says_and_the_embedding(server, predictor, images, made):
@@ -167,9 +169,38 @@ def test_explain_shows_the_cue_that_decides_and_logs_nothing(server, made, image
     assert server.figure("evensight_log_written_total") == written
 
 
+def test_outcomes_of_live_images_are_those_of_the_test(server, made, images):
+    """The same image gets the same donors and outcomes at test and in the log, to the bit."""
+    answers = []
+    with server.client() as client:
+        for start in range(0, len(images), 8):
+            answers += client.post("/predict", **form(*[(FILE, one) for one in images[start : start + 8]])).json()
+    logged(server, answers[-1]["id"])
+    traffic = read_traffic(server.log)
+    ids = {answer["id"] for answer in answers}
+    rows = {
+        (row["id"], row["cue"], row["operator"]): (row["donor_class"], row["transplant"], row["placebo"])
+        for row in traffic.outcomes.iter_rows(named=True)
+        if row["id"] in ids
+    }
+    expected = reliance_of(made.artifact, images)
+    assert sum(outcome.moved_transplant.sum() for outcome in expected["colour"].values()) > 20  # it relies on colour
+    assert rows == {
+        (answer["id"], cue, operator): (
+            int(outcome.donor_class[number]),
+            bool(outcome.moved_transplant[number]),
+            bool(outcome.moved_placebo[number]),
+        )
+        for cue, operators in expected.items()
+        for operator, outcome in operators.items()
+        for number, answer in enumerate(answers)
+    }
+    assert traffic.predictions["sampled"].all()
+
+
 def test_a_token_opens_everything_but_health_and_ready(made, folder, images):
-    """The page is free too: it holds nothing, and asks for the token."""
-    with serving(made.artifact.folder, folder, EVENSIGHT_TOKEN="open-sesame") as server:
+    """The page is free too: it holds nothing, and asks for the token. Without a log, predictions go on."""
+    with serving(made.artifact.folder, folder, "log=off", EVENSIGHT_TOKEN="open-sesame") as server:
         for given, status in (
             (None, 401),
             ("Bearer open-sesam", 401),
@@ -184,27 +215,12 @@ def test_a_token_opens_everything_but_health_and_ready(made, folder, images):
                 assert answer.json().get("code") == ("token" if status == 401 else None)
                 assert client.get("/model", headers=headers).status_code == status
                 assert client.get("/metrics", headers=headers).status_code == status
+        with server.client(Authorization="Bearer open-sesame") as client:
+            refused = client.post("/feedback", json={"id": answer.json()["id"], "label": "star"})
+            assert (refused.status_code, refused.json()["code"]) == (409, "no_log")
+            assert client.get("/openapi.json").json()["security"] == [{"token": []}]
         with server.client() as client:
             for path in ("/health", "/ready", "/"):
                 assert client.get(path).status_code == 200
-            document = client.get("/openapi.json", headers={"Authorization": "Bearer open-sesame"}).json()
-        assert document["security"] == [{"token": []}]
         assert "open-sesame" not in server.errors.read_text()
-
-
-def test_images_are_kept_where_that_is_asked_for(made, folder, images):
-    with serving(made.artifact.folder, folder, "keep_images=true") as server:
-        with server.client() as client:
-            said = client.post("/predict", content=images[0], headers=PNG).json()
-        row = logged(server, said["id"])
-        assert row["image"] == f"images/{said['id'][:2]}/{said['id']}.png"
-        assert (server.log.parent / row["image"]).read_bytes() == images[0]
-
-
-def test_without_a_log_predictions_go_on_and_labels_are_refused(made, folder, images):
-    with serving(made.artifact.folder, folder, "log=off") as server:
-        with server.client() as client:
-            said = client.post("/predict", content=images[0], headers=PNG).json()
-            refused = client.post("/feedback", json={"id": said["id"], "label": "star"})
-        assert (refused.status_code, refused.json()["code"]) == (409, "no_log")
     assert not server.log.exists()

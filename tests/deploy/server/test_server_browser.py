@@ -93,6 +93,9 @@ def test_a_picture_that_is_dropped_gets_its_label_and_what_was_looked_at(page, p
     assert len(page.query_selector_all("#requirements tr")) == len(predictor.contract["bounds"])
     # On a phone, too, a requirement is read in lines of words, not of letters.
     assert page.evaluate("Math.min(...[...document.querySelectorAll('td:first-child')].map(e => e.offsetWidth))") > 250
+    assert page.evaluate(
+        "Math.max(...[...document.querySelectorAll('td')].map(e => e.getBoundingClientRect().right))"
+    ) < (page.viewport_size["width"] - 20)
     assert page.said == []
 
 

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import pytest
 from bad_requests import PNG
 from server_process import WAIT_S, serving, started_client, until
 
@@ -20,14 +19,13 @@ def lines(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_all_that_was_accepted_is_answered_and_logged(made, folder, tmp_path, signum):
+def test_all_that_was_accepted_is_answered_and_logged(made, folder, tmp_path):
     images, out = made.run.folder.parent / "images", tmp_path / "out.jsonl"
     with serving(made.artifact.folder, folder) as server:
         client = started_client(server.url, images, 1_000_000, out)
         try:
             until(lambda: len(lines(out)) > 100)
-            assert server.stop(signum) == 0
+            assert server.stop() == 0
         finally:
             client.wait(WAIT_S)
     found = lines(out)
@@ -54,7 +52,7 @@ def half_a_request(server, image: bytes) -> Iterator[socket.socket]:
 def test_a_request_that_was_begun_is_answered_and_new_ones_are_told(made, folder, images):
     with serving(made.artifact.folder, folder) as server, server.client() as client:
         with half_a_request(server, images[0]) as connection:
-            server.process.terminate()
+            server.process.send_signal(signal.SIGINT)
             until(lambda: "draining: 1 requests" in server.errors.read_text())
             ready, new = client.get("/ready"), client.post("/predict", content=images[1], headers=PNG)
             health = client.get("/health")

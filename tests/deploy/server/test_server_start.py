@@ -11,6 +11,8 @@ from bad_requests import PNG
 from server_process import command, environment, serving
 
 from evensight import cli
+from evensight.deploy.server.card import made_card
+from evensight.deploy.server.model import load
 
 FILES = (
     *("model.ts", "model.pt2", "weights.safetensors", "contract.json", "donors.safetensors", "SHA256SUMS"),
@@ -61,8 +63,11 @@ def test_a_flipped_byte_ends_the_process_with_2(copied):
 
 
 def test_a_failed_verdict_is_refused_unless_accepted_and_said_each_time(copied, folder, capsys, images):
+    """The card that is attached takes the place of the made one."""
     artifact = copied()
     artifact.attach("verdict_test", {"verdict": "FAIL", "stage": "test", "requirements": []})
+    assert made_card(load(artifact, ["verdict_test"]))["verdict"] == "FAIL"
+    artifact.attach("card", {"purpose": "written by hand"})
     assert "its test verdict is FAIL" in refused(capsys, artifact.folder)
     with serving(artifact.folder, folder, "accept_failed=true") as server:
         with server.client() as client:
@@ -70,16 +75,8 @@ def test_a_failed_verdict_is_refused_unless_accepted_and_said_each_time(copied, 
             about = client.get("/model").json()
         assert about["accepted_failed"] == ["verdict_test"]
         assert about["verdict"]["verdict"] == "FAIL"
-        assert about["card"]["verdict"] == "FAIL"
+        assert about["card"] == {"schema_version": 1, "purpose": "written by hand", "artifact": artifact.identity}
         assert "verdict is FAIL; used because accept_failed=true" in server.errors.read_text()
-
-
-def test_an_attached_card_takes_the_place_of_the_made_one(copied, folder):
-    artifact = copied()
-    artifact.attach("card", {"purpose": "written by hand"})
-    with serving(artifact.folder, folder) as server, server.client() as client:
-        card = client.get("/model").json()["card"]
-    assert card == {"schema_version": 1, "purpose": "written by hand", "artifact": artifact.identity}
 
 
 @pytest.mark.parametrize(

@@ -53,17 +53,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-async def listen(service: Service, listener: socket.socket, ready: Callable[[str, str], None], signals: bool) -> int:
+async def listen(service: Service, listener: socket.socket, ready: Callable[[str, str], None]) -> int:
     """Answers until the service drains, and returns how many requests were answered.
 
     uvicorn's own handlers would end the process by the signal once it has drained, which a supervisor takes for a
-    failure; ours take their place while it listens.
+    failure; ours take their place while it listens. For the main thread alone, as handlers are.
 
     Args:
         service: What answers.
         listener: From `bound`.
         ready: Told of the address and the identity once requests are taken.
-        signals: Whether SIGTERM and SIGINT let it drain; in the main thread alone.
     """
     import uvicorn
 
@@ -73,7 +72,7 @@ async def listen(service: Service, listener: socket.socket, ready: Callable[[str
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            with _drained_by_signals(service) if signals else contextlib.nullcontext():
+            with _drained_by_signals(service):
                 yield
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -84,7 +83,8 @@ async def listen(service: Service, listener: socket.socket, ready: Callable[[str
             await super().on_tick(counter)
             return service.draining and await _drained(service)
 
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    for name in ("uvicorn.error", "python_multipart"):  # they warn of each broken request, which would fill a log
+        logging.getLogger(name).setLevel(logging.ERROR)
     settings: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off"}
     config = uvicorn.Config(
         Gate(routes(service), service),

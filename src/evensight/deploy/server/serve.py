@@ -8,12 +8,11 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evensight.deploy.server.listening import bound, is_loopback, listen, url_of
+from evensight.deploy.server.listening import bound, is_loopback, listen
 from evensight.deploy.server.opening import checked
 from evensight.errors import UserError, wrong_value
 from evensight.options import ServeOptions
@@ -57,35 +56,9 @@ def serve(options: ServeOptions) -> int:
         UserError: If the options, the artifact, the registry or the log are not to be served with.
     """
     with prepared(options) as (service, listener):
-        answered = asyncio.run(listen(service, listener, print_ready, signals=True))
+        answered = asyncio.run(listen(service, listener, print_ready))
     print(f"drained: {answered:,} requests were answered", flush=True)
     return 0
-
-
-@contextlib.contextmanager
-def running(options: ServeOptions) -> Iterator[str]:
-    """Serves in a thread of this process while the block runs, and drains at its end; yields `http://host:port`."""
-    ready = threading.Event()
-    with prepared(options) as (service, listener):
-        ended: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                asyncio.run(listen(service, listener, lambda *_: ready.set(), signals=False))
-            except BaseException as error:
-                ended.append(error)
-            ready.set()
-
-        thread = threading.Thread(target=run, name="serve")
-        thread.start()
-        ready.wait()
-        try:
-            if ended:
-                raise ended[0]
-            yield url_of(listener)
-        finally:
-            service.draining = True
-            thread.join()
 
 
 @contextlib.contextmanager
