@@ -14,6 +14,7 @@ from evensight.metrics import intervals, sequential
 from evensight.monitor.live import Live, evidence
 from evensight.monitor.observations import Observations, observed
 from evensight.monitor.requirements import NO_ALARM, Requirements, judge
+from evensight.monitor.sequences import watch
 from evensight.objective.evidence import comparisons
 from evensight.objective.verdict import Comparisons, Row
 
@@ -149,6 +150,35 @@ def test_one_class_only_is_no_alarm_about_the_others() -> None:
     # Always naming the largest class is as good here, and that requirement is truly not met.
     assert {(one.label[:9], one.part) for one in found.alarms} == {("advantage", "majority")}
     assert all(value is None or math.isfinite(value) for one in found.decision.rows for value in (one.estimate, one.p))
+
+
+def test_complaints_that_come_first_are_no_alarm_once_the_rest_is_there() -> None:
+    """All wrong answers are reported at once, the right ones later: by arrival the first 20 labels are all wrong."""
+    live = made_streams.stream(np.random.default_rng(13), 1500, accuracy=0.985)
+    wrong = live.predictions != live.labels
+    found = judged(dataclasses.replace(live, came=np.where(wrong, 0.0, 1e9) + live.times))
+    assert "accuracy" not in {one.label for one in found.alarms}
+
+
+def test_late_labels_and_many_looks_alarm_no_oftener_than_said() -> None:
+    """At the bound, 40 looks, labels late by 300 images on average, one false alarm in five promised.
+
+    That the order of the images alone would break the promise is asserted too: it is what the second order is for.
+    """
+    random = np.random.default_rng(14)
+    row = Comparisons("rate", ("all images",), np.zeros(1), np.ones(1), 0.95, "at_least")
+    alarms, by_image = 0, 0
+    for _ in range(80):
+        right, came = (random.random(800) < 0.95).astype(np.int64), np.arange(800) + random.exponential(300, 800)
+        some = [0, 0]
+        for look in range(60, 2400, 60):
+            known = np.flatnonzero(came <= look)
+            seen = Observations(known, np.zeros(len(known), dtype=np.int64), right[known])
+            some[0] |= bool(watch(row, seen, 0.2, arrival=np.argsort(came[known])).crossings)
+            some[1] |= bool(watch(row, seen, 0.2).crossings)
+        alarms, by_image = alarms + some[0], by_image + some[1]
+    assert alarms <= 16  # .2 of 80
+    assert by_image > 16
 
 
 def test_order_of_the_classes_changes_no_alarm() -> None:

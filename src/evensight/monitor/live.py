@@ -43,6 +43,7 @@ class Live:
         predictions: Likeliest class [N].
         confidence: Its probability [N].
         labels: [N]; -1 also where labels disagree.
+        came: When the label came [N], NaN without one; None: each when its image did.
         attributes: By name, the level [N].
         rivals: By rival of an advantage, the class it gives [N].
         outcomes: By cue and operator.
@@ -55,6 +56,7 @@ class Live:
     predictions: Ints
     confidence: NDArray[np.float64]
     labels: Ints
+    came: NDArray[np.float64] | None = None
     attributes: Mapping[str, Ints] = field(default_factory=dict)
     rivals: Mapping[str, Ints] = field(default_factory=dict)
     outcomes: Mapping[str, Mapping[str, Moves]] = field(default_factory=dict)
@@ -68,6 +70,13 @@ class Live:
     def labelled(self) -> Ints:
         """The places of images with one label."""
         return np.flatnonzero(self.labels >= 0)
+
+    def by_arrival(self, place: Ints) -> Ints | None:
+        """Returns the order in which the labels of images at `place` came; None where it is that of the images."""
+        if self.came is None:
+            return None
+        order = np.argsort(self.came[place], kind="stable")
+        return None if (np.diff(order) == 1).all() else order
 
 
 def from_traffic(traffic: Traffic, contract: Contract, tools: Instruments) -> Live:
@@ -96,6 +105,7 @@ def from_traffic(traffic: Traffic, contract: Contract, tools: Instruments) -> Li
         predictions=table["prediction"].to_numpy().astype(np.int64),
         confidence=table["confidence"].to_numpy().astype(np.float64),
         labels=table["label"].fill_null(UNKNOWN).to_numpy().astype(np.int64),
+        came=table["label_time"].fill_null(np.nan).to_numpy().astype(np.float64),
         attributes={name: _levels(table, name, levels) for name, levels in contract.attributes.items()},
         rivals={MAJORITY: np.full(len(table), contract.majority_class), **_rivals(traffic, tools)},
         outcomes=_outcomes(traffic),

@@ -76,7 +76,7 @@ def monitor(
         log: The prediction log; it may be written to meanwhile.
         out: Folder of what is written.
         alpha: The chance that a model that meets its objective, on traffic like the test, ever raises any alarm,
-            however often one looks.
+            however often one looks (where labels come late: as long as how late does not depend on the answer).
         most_rejected: The share of requests without a prediction that is taken for normal.
         since: Only what happened at this time (seconds since 1970, UTC) or later.
 

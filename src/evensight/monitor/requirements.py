@@ -87,7 +87,8 @@ def _judged(
     seen = observed(requirement, objective, dict(contract.usual), live, found)
     if isinstance(seen, str):
         return Row(NOT_MEASURED, reason=seen), []
-    watched = watch(found, seen, alpha, size)
+    arrival = None if requirement.metric == "reliance" else live.by_arrival(seen.place)  # which needs no label
+    watched = watch(found, seen, alpha, size, arrival)
     alarms = [_alarm(requirement, live, seen, crossing) for crossing in watched.crossings]
     return _row(found, FAIL if alarms else INSUFFICIENT, watched, objective.alpha), alarms
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Stream:
         reference: Scores [M, S].
         live: Scores [n, S], in order.
         split: See `exchangeability.log_e_drift`.
+        arrival: Order in which the labels of these images came, where that is another; see `sequences`.
         then: Figures of the reference, to be shown beside `now`.
         now: Figures of the log.
     """
@@ -44,6 +45,7 @@ class Stream:
     reference: FloatArray
     live: FloatArray
     split: FloatArray | None = None
+    arrival: Ints | None = None
     then: list[float] = field(default_factory=list)
     now: list[float] = field(default_factory=list)
 
@@ -82,7 +84,10 @@ def _streams(live: Live, reference: Reference, num_classes: int) -> list[Stream]
     everywhere = np.arange(len(live))
     streams = [
         _classes("predicted classes", live.predictions, everywhere, figures["predictions"], num_classes),
-        _classes("classes by label", live.labels, live.labelled, figures["labels"], num_classes),
+        replace(
+            _classes("classes by label", live.labels, live.labelled, figures["labels"], num_classes),
+            arrival=live.by_arrival(live.labelled),
+        ),
     ]
     for name, group in figures["groups"].items():
         level = live.attributes.get(name, np.zeros(0, dtype=np.int64))
@@ -120,7 +125,8 @@ def _classes(label: str, classes: Ints, place: Ints, counts: list[int], num_clas
     now = exchangeability.one_hot(column[classes[place]], width)
     shares = np.bincount(classes[place], minlength=num_classes) / max(1, len(place))
     total = max(1.0, float(then.sum()))
-    return Stream(label, place, before, now, before.sum(axis=0) / total, (then / total).tolist(), shares.tolist())
+    split = before.sum(axis=0) / total
+    return Stream(label, place, before, now, split, None, (then / total).tolist(), shares.tolist())
 
 
 def _compared(stream: Stream, live: Live, alpha: float) -> tuple[dict[str, Any], Alarm | None]:
@@ -135,7 +141,7 @@ def _compared(stream: Stream, live: Live, alpha: float) -> tuple[dict[str, Any],
     nearest = int((log_e - needed).argmax())
     record |= {"log10_e": log_e[nearest] / math.log(10), "log10_needed": needed[nearest] / math.log(10)}
     crossed = np.flatnonzero(log_e >= needed)
-    if not len(crossed):
+    if not len(crossed) or not _crossed_by_arrival(stream, ties, needed):
         return record, None
     at = int(crossed[0])
     n = at - exchangeability.WINDOW * (int(window[at]) - 1) + 1
@@ -148,3 +154,12 @@ def _compared(stream: Stream, live: Live, alpha: float) -> tuple[dict[str, Any],
     what = f"{stream.label} of {n:,} images are not those of the test"
     alarm = Alarm(SHIFT, stream.label, "", what, float(live.times[place]), place + 1, n, figures)
     return {**record, "alarmed": True}, alarm
+
+
+def _crossed_by_arrival(stream: Stream, ties: FloatArray, needed: FloatArray) -> bool:
+    """Returns whether labels show as much in the order in which they came; True where that is their own."""
+    if stream.arrival is None:
+        return True
+    came, of_came = stream.live[stream.arrival], ties[stream.arrival]
+    log_e = exchangeability.log_e_drift(stream.reference, came, of_came, split=stream.split)
+    return bool((log_e >= needed).any())
