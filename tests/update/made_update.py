@@ -21,8 +21,9 @@ from evensight.config import AdamW, Config, ErmMethod, NoLogger, ObjectiveConfig
 from evensight.data.manifest import Manifest
 from evensight.data.prepare import prepare
 from evensight.data.readers.table import TableReader
+from evensight.data.side_tables import with_side_tables
+from evensight.data.tables import write_table
 from evensight.deploy.export import export
-from evensight.models.network import Network
 from evensight.objective.objective import Objective
 from evensight.records.artifact import Artifact
 from evensight.records.instruments import instruments
@@ -91,24 +92,22 @@ def config_of(folder: Path, sealed: bool = False) -> Config:
     return config
 
 
-def place(folder: Path, sealed: bool = False) -> Place:
-    """Makes all of it in a folder."""
+def place(folder: Path, sealed: bool = False, cues: bool = False) -> Place:
+    """Makes all of it in a folder; with `cues`, an audit found out what colour alone says of each image."""
     write_data(folder)
     config = config_of(folder, sealed)
     manifest, objective = prepare(config.data, Objective.from_config(STATED), Path(config.datasets_dir))
+    if cues:
+        said = manifest.frame["colour"].replace_strict(dict(zip(COLOURS, CLASSES, strict=True)))
+        table = manifest.frame.select("row_id").with_columns(said.alias("colour_says"))
+        write_table(manifest.folder, "cues", table, {"by": "audit", "content": manifest.digests.content})
+    manifest, objective = with_side_tables(manifest, objective, config.data)
     run = Run.create(config)
     digests = {"name": "made", "content": manifest.digests.content, "test": manifest.digests.test}
-    run.write_json("data.json", {"schema_version": 1, **digests, "side_tables": {}})
+    run.write_json("data.json", {"schema_version": 1, **digests, "side_tables": manifest.side_tables})
     run.write_json("objective.json", objective.canonical())
     artifact = export(run, network(), SPEC, objective, manifest, bank(manifest), config)
     return Place(folder, run, config, manifest, objective, artifact)
-
-
-def sharper(made: Network) -> Network:
-    """Another network that decides alike: other weights, and so another identity."""
-    with torch.no_grad():
-        made.head.weight.mul_(1.5)
-    return made
 
 
 def truth(number: int) -> tuple[str, str]:

@@ -14,7 +14,11 @@ from PIL import Image
 
 from evensight.cli import main
 from evensight.data.datamodule import ImageDataModule
+from evensight.data.prepare import prepare
+from evensight.data.side_tables import with_side_tables
+from evensight.data.tables import write_table
 from evensight.errors import UserError
+from evensight.objective.objective import Objective
 from evensight.update.champion import run_of
 from evensight.update.merge import merge, reopened
 from evensight.update.placing import Fractions
@@ -77,6 +81,44 @@ def test_a_merge_is_read_back_and_refused_for_other_data(
     module = ImageDataModule(made.manifest, made.data, place.config.augment, made_update.SPEC, 0)
     seen = sum(int((batch["weight"] > 0).sum()) for batch in module.val_dataloader())
     assert seen == made.manifest.split("validation").height
+
+
+def test_what_an_audit_found_out_stays_a_side_table(tmp_path: Path) -> None:
+    """As a column it would make another objective, and the two models could not be held against each other."""
+    own = made_update.place(tmp_path / "place", cues=True)
+    assert list(own.objective.attributes) == ["colour", "colour_says"]
+    log = made_update.write_log(tmp_path / "log.sqlite", made_update.entries(own.artifact, tmp_path, 20))
+    planned = plan(own.artifact, log, tmp_path / "update", budget=10)
+    assert planned.table.read_text().splitlines()[0].endswith("label,colour")
+    made = merge(planned, made_update.filled(planned.table, tmp_path / "answers.csv"), own.run, tmp_path / "update")
+    assert "colour_says" not in pl.read_parquet(made.folder / "base.parquet").columns
+    assert made.objective.digest() == own.objective.digest()
+    assert made.manifest.levels == own.manifest.levels
+    count = len(own.manifest.frame)
+    assert made.manifest.frame["colour_says"][:count].equals(own.manifest.frame["colour_says"])
+    assert made.manifest.frame["colour_says"][count:].null_count() == 10
+    # As training prepares it, from the configuration's own objective, which does not speak of it.
+    stated = Objective.from_config(made_update.STATED)
+    manifest, objective = prepare(made.data, stated, Path(own.config.datasets_dir))
+    manifest, objective = with_side_tables(manifest, objective, made.data)
+    assert objective.digest() == own.artifact.contract.stated_objective().digest()
+    assert manifest.digests.content == made.manifest.digests.content
+
+
+def test_images_left_out_of_training_stay_so(tmp_path: Path) -> None:
+    own = made_update.place(tmp_path / "place")
+    bad = own.manifest.frame.filter(pl.col("split") == "train")[:2].select("row_id")
+    table = bad.with_columns(code=pl.lit("label"), reason=pl.lit("wrong"))
+    write_table(own.manifest.folder, "quarantine", table, {"by": "audit", "content": own.manifest.digests.content})
+    quarantined, _ = with_side_tables(own.manifest, own.objective, own.config.data)
+    before = {**(own.run.read_json("data.json") or {}), "side_tables": quarantined.side_tables}
+    own.run.write_json("data.json", before)
+    log = made_update.write_log(tmp_path / "log.sqlite", made_update.entries(own.artifact, tmp_path, 20))
+    planned = plan(own.artifact, log, tmp_path / "update", budget=10)
+    made = merge(planned, made_update.filled(planned.table, tmp_path / "answers.csv"), own.run, tmp_path / "update")
+    left = made.manifest.left_out
+    assert left is not None
+    assert made.manifest.frame.filter(pl.Series(left))["row_id"].to_list() == bad["row_id"].to_list()
 
 
 def test_fractions_are_stated_and_kept(place: Place, planned: Plan, answers: Path, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from evensight.data.readers import merged as tables
 from evensight.data.readers.merged import ORIGINS, MergedReader
 from evensight.data.reading import SPLITS, Reader
 from evensight.data.side_tables import with_side_tables
-from evensight.data.tables import write_table
 from evensight.errors import UserError
 from evensight.files import digest_file, replaced, write_bytes, write_json
 from evensight.objective.objective import Objective
@@ -29,6 +28,7 @@ from evensight.progress import Progress, silent
 from evensight.run import Run
 from evensight.update.answered import Image, answered_images, near
 from evensight.update.answers import Answers, read_answers
+from evensight.update.carried import carry_over, own_levels
 from evensight.update.champion import RunData, data_of
 from evensight.update.folders import new_folder
 from evensight.update.placing import Addition, Fractions, Known, Placed, in_words, placed
@@ -100,8 +100,7 @@ def merge(
             would be trained on; or nothing is left to be added.
     """
     before = data_of(run)
-    levels = before.manifest.levels
-    said = read_answers(answers, [one.id for one in plan.asked], before.manifest.classes, levels)
+    said = read_answers(answers, [one.id for one in plan.asked], before.manifest.classes, own_levels(before.manifest))
     images, notes = answered_images(plan, said)
     result = _placed(images, said, before.manifest, fractions or Fractions(), seed, progress)
     _refuse_leaks(result, before.manifest, images, answers)
@@ -225,13 +224,16 @@ def _written(
             write_bytes(folder / path, one.content)
             # What annotators say of an attribute counts before what was sent along.
             levels = {**one.asked.attributes, **said.attributes[name]}
-            own = {key: levels[key] for key in manifest.levels if key in levels}
+            own = {key: levels[key] for key in own_levels(manifest) if key in levels}
             origin = dict(zip(ORIGINS, (name, one.asked.reason, plan.folder.name), strict=True))
             here = {"path": path, "label": said.labels[name], "split": result.splits[name]}
             rows.append(here | own | origin)
-        schema = dict.fromkeys(("path", "label", "split", *manifest.levels, *ORIGINS), pl.String)
+        schema = dict.fromkeys(("path", "label", "split", *own_levels(manifest), *ORIGINS), pl.String)
         new = pl.DataFrame(rows, schema=schema)
-        for name, table in ((tables.BASE, tables.base_table(manifest.frame, manifest.levels)), (tables.ADDITIONS, new)):
+        for name, table in (
+            (tables.BASE, tables.base_table(manifest.frame, own_levels(manifest))),
+            (tables.ADDITIONS, new),
+        ):
             with replaced(folder / name) as temporary:
                 table.write_parquet(temporary)
         head = _head(folder, plan, manifest, result, images)
@@ -286,15 +288,8 @@ def _settings(before: RunData, folder: Path, digest: str) -> MergedReader:
 
 
 def _prepared(data: MergedReader, before: RunData) -> tuple[Manifest, Objective]:
-    """Prepares the new version; images that the old one left out of training stay left out."""
+    """Prepares the new version, with what was found out about the old images beside them."""
     datasets = Path(before.config.datasets_dir)
+    carry_over(before.manifest, recipe_folder(data, datasets))
     manifest, objective = prepare(data, before.objective, datasets)
-    left = before.manifest.left_out
-    if left is not None:
-        rows = before.manifest.frame.filter(pl.Series(left)).select("row_id")
-        codes = rows.with_columns(
-            pl.lit("earlier").alias("code"), pl.lit("left out of the older version").alias("reason")
-        )
-        about = {"by": "merge", "content": manifest.digests.content}
-        write_table(recipe_folder(data, datasets), "quarantine", codes, about)
     return with_side_tables(manifest, objective, data)
