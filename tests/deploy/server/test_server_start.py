@@ -83,6 +83,7 @@ def test_a_failed_verdict_is_refused_unless_accepted_and_said_each_time(copied, 
     ("arguments", "said"),
     [
         (["port=70000"], ["port", "70000", "65,535"]),
+        (["port=http"], ["port", "'http'", "whole number"]),
         (["reliance_sample=1.5"], ["reliance_sample", "1.5", "0 to 1"]),
         (["max_batch=0"], ["max_batch"]),
         (["deadline_s=nan"], ["deadline_s"]),

@@ -2,7 +2,8 @@
 
 Each answer waits in memory until one thread has described it. On the keyed sample of images that thread also measures
 what transplants and placebos do. Where it cannot keep up, answers are logged at once and bare: without descriptions and
-outside the sample. The sample has half of the room to itself, so that it is the last thing to suffer.
+outside the sample. The sample has half of the room to itself, so that it is the last thing to suffer. A process that is
+killed loses what waits here, and what waits in the log.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 1024  # answers that wait to be described
 MOST_BYTES = 256 * 2**20  # of their pixels and, where images are kept, of their files
 AT_ONCE = 32  # described in one go
+CLOSING_S = 5.0  # for what waits to be described when the server ends; the rest is logged bare
 IMAGES = "images"  # folder of the kept images, beside the log
 _ENDINGS = {b"\xff\xd8": "jpg", b"\x89P": "png", b"RI": "webp", b"BM": "bmp", b"GI": "gif", b"II": "tif", b"MM": "tif"}
 
@@ -147,6 +149,7 @@ class Recorder:
         self._pending: dict[str, list[_Label]] = {}
         self._condition = threading.Condition()
         self._closing = self._told = False
+        self._until = 0.0  # while closing, when to stop describing
         self._pool = single_threaded_pool(1, "record")
         self._pool.submit(self._run)
 
@@ -189,15 +192,18 @@ class Recorder:
         return self.journal.feedback(id, label, time)
 
     def close(self) -> None:
-        """Describes and writes what waits, and closes the log."""
+        """Describes what waits as far as there is time, writes it, and closes the log."""
         with self._condition:
-            self._closing = True
+            self._closing, self._until = True, clock.monotonic() + CLOSING_S
             self._condition.notify()
         self._pool.shutdown(wait=True)
         self.journal.close()
 
     def _run(self) -> None:
         while given := self._gathered():
+            if self._closing and clock.monotonic() > self._until:
+                self._add_bare(given)
+                continue
             for part in _by_model(given):
                 self._record(part)
 
