@@ -128,14 +128,8 @@ def test_windows_count_each_sequence_by_itself() -> None:
     assert windows.number[sequence == 0].tolist() == [1 + k // 7 for k in range(last)]
 
 
-def test_running_keeps_the_latest_value_of_each_sequence() -> None:
-    found = sequential.running([1, 0, 1, 2], np.array([0.1, 0.2, 0.3, 0.4]), 3, before=9.0)
-    assert found.tolist() == [[9.0, 0.1, 9.0], [0.2, 0.1, 9.0], [0.2, 0.3, 9.0], [0.2, 0.3, 0.4]]
-
-
 def test_nothing_seen_is_nothing_counted() -> None:
     windows = sequential.windows(np.zeros(0, dtype=np.int64))
     assert windows.so_far(np.zeros(0, dtype=bool)).shape == (0,)
     assert sequential.rate_log_e_below(np.zeros(0, int), np.zeros(0, int), 0.9).shape == (0,)
-    assert sequential.running(np.zeros(0, int), np.zeros(0), 2, 0.0).shape == (0, 2)
     assert sequential.rate_lower(np.zeros(0, int), np.zeros(0, int), 0.05).shape == (0,)

@@ -104,6 +104,28 @@ def test_a_gap_is_shown_by_the_limits_of_its_groups() -> None:
     assert row(found, "accuracy gap over colour").worst.endswith("> yellow")
 
 
+def test_a_gap_alarms_at_the_image_where_the_limits_part() -> None:
+    """Against the limits of each prefix, one by one: two groups, each with half of the level and its windows' share."""
+    random = np.random.default_rng(15)
+    sequence = random.integers(0, 2, 300)
+    value = (random.random(300) < np.where(sequence == 0, 0.95, 0.5)).astype(np.int64)
+    row = Comparisons("gap", ("a", "b"), np.zeros(2), np.ones(2), 0.1, "at_most")
+    crossing = watch(row, Observations(np.arange(300), sequence, value), 0.05, size=1000).crossings[0]
+    for at in range(300):
+        x, n = [], []
+        for group in (0, 1):
+            own = value[: at + 1][sequence[: at + 1] == group]
+            x.append(int(own.sum()))
+            n.append(len(own))
+        level = 0.05 / 2 / 2 / 2  # two ordered pairs, two groups of each, the first window's half
+        least = sequential.rate_lower(x[0], n[0], level) - sequential.rate_upper(x[1], n[1], level)
+        if least > 0.1:
+            break
+    assert (crossing.at, crossing.part, crossing.n) == (at, "a > b", at + 1)
+    assert crossing.least == pytest.approx(float(least))
+    assert crossing.estimate == pytest.approx(x[0] / n[0] - x[1] / n[1])
+
+
 def test_a_change_after_a_long_good_past_is_found_in_the_next_window() -> None:
     accuracy = np.where(np.arange(12_000) < 10_000, 0.99, 0.7)
     found = judged(made_streams.stream(np.random.default_rng(6), 12_000, accuracy=accuracy))

@@ -141,22 +141,6 @@ def windows(sequence: ArrayLike, size: int = WINDOW) -> Windows:
     return Windows(number, n, order, first + window * size)
 
 
-def running(sequence: ArrayLike, value: FloatArray, num_sequences: int, before: float) -> FloatArray:
-    """Returns the latest value of every sequence after each observation, `[N, G]`; `before` where it has none yet.
-
-    Args:
-        sequence: Of each observation, `[N]`.
-        value: What its sequence has from then on, `[N]`.
-        num_sequences: G.
-        before: What stands where a sequence has no observation.
-    """
-    of = np.asarray(sequence, dtype=np.int64)
-    place = np.full((len(of), num_sequences), -1, dtype=np.int64)
-    place[np.arange(len(of)), of] = np.arange(len(of))
-    latest = np.maximum.accumulate(place, axis=0)
-    return np.where(latest >= 0, np.append(value, before)[latest], before)
-
-
 def _log_e_below(x: IntArray, n: IntArray, bound: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):  # the chance may be too small for a float: no evidence at all
         chance = np.log(special.betainc(x + 1.0, n - x + 1.0, bound))

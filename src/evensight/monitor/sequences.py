@@ -144,23 +144,23 @@ def _watch_gap(
 
     Each ordered pair has its share of alpha, half of it for each group; within a group, window w has its share of it.
     """
-    level = alpha / num_comparisons(row) / 2 * sequential.share_of_window(windows.number)
-    count = len(row.names)
-    lower = sequential.running(seen.sequence, sequential.rate_lower(right, windows.n, level), count, 0.0)
-    upper = sequential.running(seen.sequence, sequential.rate_upper(right, windows.n, level), count, 1.0)
-    least = lower.max(axis=1, initial=0.0) - upper.min(axis=1, initial=1.0)
     assert row.bound is not None  # held by `watch`
+    level = alpha / num_comparisons(row) / 2 * sequential.share_of_window(windows.number)
+    lower = sequential.rate_lower(right, windows.n, level)
+    upper = sequential.rate_upper(right, windows.n, level)
+    # The latest of each group: its observation, and the limits it has from then on.
+    latest, lowest, highest = (np.full(len(row.names), start) for start in (-1, 0.0, 1.0))
     found, told = [], set()
-    place = sequential.running(seen.sequence, np.arange(len(seen.sequence), dtype=np.float64), count, -1.0)
-    for at in np.flatnonzero(least > row.bound).tolist():
-        high, low = int(lower[at].argmax()), int(upper[at].argmin())
-        if (high, low) in told:
+    for at, group in enumerate(seen.sequence.tolist()):
+        latest[group], lowest[group], highest[group] = at, lower[at], upper[at]
+        high, low = int(lowest.argmax()), int(highest.argmin())
+        least = float(lowest[high] - highest[low])
+        if least <= row.bound or (high, low) in told:
             continue
         told.add((high, low))
-        of = [int(place[at, high]), int(place[at, low])]
+        of = latest[[high, low]]
         rates, n = right[of] / windows.n[of], windows.n[of]
         part = f"{row.names[high]} > {row.names[low]}"
-        window = int(windows.number[at])
         difference = float(rates[0] - rates[1])
-        found.append(Crossing(at, part, int(n.sum()), difference, window, least=float(least[at])))
+        found.append(Crossing(at, part, int(n.sum()), difference, int(windows.number[at]), least=least))
     return Watched(found, np.zeros(0))
