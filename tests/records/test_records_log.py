@@ -388,7 +388,7 @@ while True:
 
 def test_a_killed_writer_loses_only_what_waited(tmp_path: Path) -> None:
     path, start, generator = tmp_path / "log.sqlite", 0, np.random.default_rng(0)
-    for _ in range(6):
+    for _ in range(4):
         arguments = [sys.executable, "-c", WRITER, str(path), str(Path(__file__).parent), str(start)]
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
