@@ -115,7 +115,7 @@ class UpdateOptions:
         default=0.2, metadata={"help": "merge: share of the control sample that is validated on"}
     )
     run: str | None = field(
-        default=None, metadata={"help": "the run that made the artifact; null: where its contract says, or beside it"}
+        default=None, metadata={"help": "the run that made the model (of decide: the challenger); null: where its contract says"}
     )
     runs_dir: str = field(default="runs", metadata={"help": "where run folders are looked for"})
     merged: str | None = field(default=None, metadata={"help": "train: the folder of the merge; null: the newest"})

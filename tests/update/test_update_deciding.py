@@ -141,15 +141,17 @@ def test_planned_number_is_that_of_the_exact_binomial_where_nothing_else_differs
     assert planned(16, 0.05, 0.0, draws=2000).n == pytest.approx(expected, rel=0.05)
 
 
-def test_200_decisions_at_the_planned_number() -> None:
-    size = planned(8, 0.05, 0.02, draws=2000).n
+@pytest.mark.parametrize("cells", [8, 64])
+def test_200_decisions_at_the_planned_number(cells: int) -> None:
+    """benchmarks/decide_power.json has more of them, with intervals."""
+    size = planned(cells, 0.05, 0.02, draws=2000).n
     assert size is not None
     rng = np.random.default_rng(11)
-    refused = simulated(harmful(8, 0.05, 0.02), size, 200, 0.05, 0.05, rng)
-    promoted = simulated(helpful(8, 0.05, 0.02), size, 200, 0.05, 0.05, rng)
+    refused = simulated(harmful(cells, 0.05, 0.02), size, 200, 0.05, 0.05, rng)
+    promoted = simulated(helpful(cells, 0.05, 0.02), size, 200, 0.05, 0.05, rng)
     assert (refused == RESULTS.index("REFUSE")).sum() >= 190
     assert (promoted == RESULTS.index("PROMOTE")).sum() >= 160
-    fewer = simulated(harmful(8, 0.05, 0.02), size // 3, 200, 0.05, 0.05, rng)
+    fewer = simulated(harmful(cells, 0.05, 0.02), size // 3, 200, 0.05, 0.05, rng)
     assert (fewer == RESULTS.index("PROMOTE")).sum() <= 20
     assert (fewer == RESULTS.index("INSUFFICIENT")).sum() >= 50  # with too few nothing is promoted in their place
 

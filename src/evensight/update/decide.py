@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,12 +132,13 @@ def decide(
     codes = [_codes(one) for one in (found.champion, found.challenger)]
     decided = rule(found.cells, found.wholes, codes[0], codes[1], alpha, harm, bounds_cells(objective))
     needs = _needs(found, decided, harm, alpha)
+    cells, wholes = _comparisons(found, alpha)
     body = {
         "result": RESULTS[int(decided.result)],
         "reasons": reasons(found, decided, objective, needs, harm),
         "num_images": found.num_images,
-        "cells": _comparisons(found.names, found.cells, alpha),
-        "wholes": _comparisons(found.whole_names, found.wholes, alpha),
+        "cells": cells,
+        "wholes": wholes,
         "requirements": _requirements(found, objective),
         "needs": needs,
     }
@@ -213,18 +214,23 @@ def _needs(found: SideBySide, decided: Rule, harm: float, alpha: float) -> list[
     return needs
 
 
-def _comparisons(names: Sequence[str], pairs: Any, alpha: float) -> list[dict[str, Any]]:
-    if not names:
-        return []
+def _comparisons(found: SideBySide, alpha: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Returns the counts, p-values and intervals of the cells and of the wholes, each side of an interval at alpha."""
+    pairs, count = found.cells.joined(found.wholes), len(found.names)
     low, high = tango_interval(pairs.c, pairs.b, pairs.n, alpha)
-    worse, better = worse_p(pairs), better_p(pairs)
+    # A loss is looked for in the cells alone, a gain in the wholes as well.
+    lost = holm_adjusted(worse_p(found.cells))
     columns = {
         "b": pairs.b, "c": pairs.c, "n": pairs.n, "gain": (pairs.c - pairs.b) / np.maximum(pairs.n, 1), "low": low,
-        "high": high, "p_worse": worse, "holm_worse": holm_adjusted(worse), "p_better": better,
+        "high": high, "p_worse": worse_p(pairs), "p_better": better_p(pairs),
+        "holm_better": holm_adjusted(better_p(pairs)),
     }  # fmt: skip
-    return [
-        {"name": name, **{key: values[at].item() for key, values in columns.items()}} for at, name in enumerate(names)
+    rows = [
+        {"name": name, **{key: values[at].item() for key, values in columns.items()}}
+        for at, name in enumerate((*found.names, *found.whole_names))
     ]
+    cells = [{**row, "holm_worse": float(p)} for row, p in zip(rows[:count], lost, strict=True)]
+    return cells, rows[count:]
 
 
 def _requirements(found: SideBySide, objective: Objective) -> list[dict[str, Any]]:
