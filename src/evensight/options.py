@@ -103,9 +103,7 @@ class UpdateOptions:
         default=None, metadata={"help": "plan: the monitor's verdict; null: monitor/verdicts/monitor.json by the log"}
     )
     budget: int = field(default=200, metadata={"help": "plan: images to annotate"})
-    control: float = field(
-        default=0.4, metadata={"help": "plan: share of them drawn uniformly from the traffic"}
-    )
+    control: float = field(default=0.4, metadata={"help": "plan: share of them drawn uniformly from the traffic"})
     answers: str | None = field(
         default=None, metadata={"help": "merge: the filled table (.csv), or Label Studio's export (.json)"}
     )
@@ -115,15 +113,14 @@ class UpdateOptions:
         default=0.2, metadata={"help": "merge: share of the control sample that is validated on"}
     )
     run: str | None = field(
-        default=None, metadata={"help": "the run that made the model (of decide: the challenger); null: where its contract says"}
+        default=None,
+        metadata={"help": "the run that made the model (of decide: the challenger); null: where its contract says"},
     )
     runs_dir: str = field(default="runs", metadata={"help": "where run folders are looked for"})
     merged: str | None = field(default=None, metadata={"help": "train: the folder of the merge; null: the newest"})
     focus: str | None = field(
         default=None,
-        metadata={
-            "help": "train: cues to turn off (colour,texture), or a focus option; null: what the plan says"
-        },
+        metadata={"help": "train: cues to turn off (colour,texture), or a focus option; null: what the plan says"},
     )
     from_champion: bool = field(
         default=False, metadata={"help": "train: begin with the champion's backbone, else anew; the head is new"}
