@@ -84,8 +84,10 @@ class Client:
     """
 
     def __init__(self, address: str, connections: int) -> None:
-        self.address, self.connections = urlsplit(address), connections
+        self.address = urlsplit(address)
+        self._pool = ThreadPoolExecutor(connections)
         self._own = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
 
     def send(self, wanted: Sequence[Request], answered: Callable[[Answer], None] | None = None) -> list[Answer]:
         """Sends requests and waits for all answers.
@@ -104,8 +106,7 @@ class Client:
                 answered(answer)
             return answer
 
-        with ThreadPoolExecutor(self.connections) as pool:
-            return list(pool.map(one, wanted))
+        return list(self._pool.map(one, wanted))
 
     def feedback(self, answers: Sequence[Answer]) -> None:
         """Sends the true labels of answered images."""
@@ -116,6 +117,12 @@ class Client:
     def model(self) -> dict[str, Any]:
         """Returns what the server says of its model."""
         return self._call("GET", "/model", b"", "application/json")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._pool.shutdown(cancel_futures=True)
+        for connection in self._opened:
+            connection.close()
 
     def _predict(self, request: Request) -> Answer:
         query = urlencode({f"attribute.{name}": level for name, level in request.attributes.items()}, quote_via=quote)
@@ -149,6 +156,7 @@ class Client:
         if not hasattr(self._own, "connection"):
             host, port = self.address.hostname or "127.0.0.1", self.address.port
             self._own.connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+            self._opened.append(self._own.connection)
         found: http.client.HTTPConnection = self._own.connection
         return found
 

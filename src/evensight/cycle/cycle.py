@@ -160,8 +160,8 @@ class _Around:
         )
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with served(settings, self.folder / "serve.log") as address:
-            client = Client(address, self.config.cycle.connections)
-            yield Live(self.config.cycle, self.source, client, self.log_file, self.story)
+            with contextlib.closing(Client(address, self.config.cycle.connections)) as client:
+                yield Live(self.config.cycle, self.source, client, self.log_file, self.story)
 
     def watched(self, live: Live, champion: Artifact) -> None:
         """Stage 6, first half: the traffic changes under the model, and the monitor looks."""

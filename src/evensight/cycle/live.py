@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Live:
         first = self.sent
         found = self.client.send(list(requests(self.source, wave, start, count, first)), answered)
         self.answers |= {answer.id: answer for answer in found}
-        self.client.feedback([answer for answer in found if self._labelled(answer.request.number)])
+        self.client.feedback([answer for answer in found if self.labelled(answer.request.number)])
         self.story.traffic(wave, found, first)
         return found
 
@@ -138,9 +138,10 @@ class Live:
         placed = known.with_columns(pl.col("id").replace_strict(numbers, return_dtype=pl.Int64).alias("number"))
         for block in self.story.blocks:
             own = placed.filter(pl.col("number").is_between(block["first"], block["first"] + block["n"] - 1))
-            block["reliance"] = _worst_operators(own)
+            block["reliance"] = worst_operators(own)
 
-    def _labelled(self, number: int) -> bool:
+    def labelled(self, number: int) -> bool:
+        """Whether the label of a request comes back: an even share of them."""
         share = self.settings.labelled
         return int((number + 1) * share) > int(number * share)
 
@@ -166,7 +167,7 @@ def _plain(alarm: Alarm) -> dict[str, Any]:
     return {"kind": alarm.kind, "label": alarm.label, "part": alarm.part, "what": alarm.what, "request": alarm.request}
 
 
-def _worst_operators(outcomes: pl.DataFrame) -> dict[str, dict[str, Any]]:
+def worst_operators(outcomes: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """Returns for each cue the counts of its operator with the largest pull."""
     moved = (pl.col("transplant") & ~pl.col("placebo")).sum().alias("first")
     placebo = (pl.col("placebo") & ~pl.col("transplant")).sum().alias("second")
@@ -178,8 +179,3 @@ def _worst_operators(outcomes: pl.DataFrame) -> dict[str, dict[str, Any]]:
         if best is None or pull > best["first"] - best["second"]:
             found[row["cue"]] = {name: row[name] for name in ("operator", "first", "second", "n")}
     return found
-
-
-def first_alarm(found: Sequence[Alarm], kind: str) -> Alarm | None:
-    """Returns the first alarm of a kind; None where there is none."""
-    return next((alarm for alarm in found if alarm.kind == kind), None)
