@@ -22,6 +22,7 @@ from evensight.errors import RunError
 TIMEOUT_SECONDS = 60
 _MOST_TRIES = 20
 _CHUNK = 128  # images drawn at once
+_IDLE_SECONDS = 2.0  # after which a connection is not trusted to be open still: servers close them after five
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,16 @@ class Client:
             raise RunError(f"the server at {self.address.netloc} cannot be reached ({error!r}).") from error
 
     def _connection(self) -> http.client.HTTPConnection:
-        """Returns this thread's own connection."""
-        if not hasattr(self._own, "connection"):
+        """Returns this thread's own connection, open or to be opened."""
+        now = time.monotonic()
+        if hasattr(self._own, "connection"):
+            if now - self._own.used > _IDLE_SECONDS:
+                self._own.connection.close()  # opens itself with the next request
+        else:
             host, port = self.address.hostname or "127.0.0.1", self.address.port
             self._own.connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
             self._opened.append(self._own.connection)
+        self._own.used = now
         found: http.client.HTTPConnection = self._own.connection
         return found
 

@@ -10,13 +10,13 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from evensight import pipeline
-from evensight.config import Config
+from evensight.config import Config, RelianceConfig
 from evensight.cycle.annotators import annotated
 from evensight.cycle.client import Client
 from evensight.cycle.live import Live
@@ -111,7 +111,9 @@ class _Around:
             "ended": "it did not come to its end",
         }
         # Before the waves the test split is looked at, so that the first model goes out with its FAIL in the open.
-        own = dataclasses.replace(config, runs_dir=str(folder / "runs"), test=True, run=None, resume=False)
+        own = dataclasses.replace(
+            config, runs_dir=str(folder / "runs"), test=True, reliance=_watched_cues(config.reliance)
+        )
         return cls(own, source, folder, story)
 
     @property
@@ -159,9 +161,11 @@ class _Around:
             *("keep_images=true", "accept_failed=true", "follow_s=0.2"),
         )
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with served(settings, self.folder / "serve.log") as address:
-            with contextlib.closing(Client(address, self.config.cycle.connections)) as client:
-                yield Live(self.config.cycle, self.source, client, self.log_file, self.story)
+        with (
+            served(settings, self.folder / "serve.log") as address,
+            contextlib.closing(Client(address, self.config.cycle.connections)) as client,
+        ):
+            yield Live(self.config.cycle, self.source, client, self.log_file, self.story)
 
     def watched(self, live: Live, champion: Artifact) -> None:
         """Stage 6, first half: the traffic changes under the model, and the monitor looks."""
@@ -237,8 +241,11 @@ class _Around:
         if alarms:
             self.ended(f"the challenger was promoted, and the second monitor alarms too: {alarms[0].what}")
             return FAILED
-        caught = [moment for moment in self.story.moments if moment["kind"] == "alarm"]
-        when = f"was caught after {caught[0]['after']:,} requests" if caught else "raised no requirement alarm"
+        caught = min((one for one in self.story.moments if one["kind"] == "alarm"), key=_place, default=None)
+        pulled = min((one for one in self.story.moments if one.get("cue")), key=_place, default=None)
+        when = f"was caught after {caught['after']:,} requests" if caught else "raised no requirement alarm"
+        if pulled is not None:
+            when += f", and after {pulled['after']:,} by its reliance on {pulled['cue']}, which takes no label"
         self.ended(f"the first model {when}; its challenger was promoted, and raises no requirement alarm")
         return DONE
 
@@ -306,6 +313,15 @@ class _Around:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+def _watched_cues(reliance: RelianceConfig) -> RelianceConfig:
+    """Names texture beside what the objective bounds, so that the log says what a new background changes."""
+    return reliance if reliance.cues else dataclasses.replace(reliance, cues=["texture"])
+
+
+def _place(moment: Mapping[str, Any]) -> int:
+    return int(moment["after"])
 
 
 def _not_promoted(decision: Decision) -> str:

@@ -126,7 +126,8 @@ class Live:
         for label in labels:
             first = next(alarm for alarm in alarms if alarm.label == label)
             kind = "alarm" if first.kind == "requirement" else "shift"
-            self.story.moment(self._place(artifact, first), f"{first.kind}: {first.what}", kind)
+            cue = _cue_of(artifact, label) if kind == "alarm" else None
+            self.story.moment(self._place(artifact, first), f"{first.kind}: {first.what}", kind, cue)
         self._told |= {(artifact.identity, *alarm.name) for alarm in alarms}
         return found
 
@@ -165,6 +166,12 @@ class Live:
 
 def _plain(alarm: Alarm) -> dict[str, Any]:
     return {"kind": alarm.kind, "label": alarm.label, "part": alarm.part, "what": alarm.what, "request": alarm.request}
+
+
+def _cue_of(artifact: Artifact, label: str) -> str | None:
+    """Returns the cue of a requirement on reliance, by its label."""
+    objective = artifact.contract.stated_objective()
+    return next((one.cue for one in objective.requirements if one.label == label and one.metric == "reliance"), None)
 
 
 def worst_operators(outcomes: pl.DataFrame) -> dict[str, dict[str, Any]]:

@@ -67,9 +67,9 @@ class Story:
             }
         )
 
-    def moment(self, after: int, what: str, kind: str) -> None:
-        """Records what happened after so many requests."""
-        self.moments.append({"after": after, "what": what, "kind": kind})
+    def moment(self, after: int, what: str, kind: str, cue: str | None = None) -> None:
+        """Records what happened after so many requests; `cue`: that whose reliance was alarmed."""
+        self.moments.append({"after": after, "what": what, "kind": kind, **({"cue": cue} if cue else {})})
 
     def write(self) -> None:
         """Writes `cycle.json`."""
