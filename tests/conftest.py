@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -43,6 +43,14 @@ def real_data() -> Path:
     if not (folder / "mnist" / "train.npz").is_file():
         pytest.skip(f"no real images at {folder}; set EVENSIGHT_DATA")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, of the tests marked by `chromium.in_browser`."""
+    import chromium
+
+    yield from chromium.started()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,13 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import logged
 import pytest
 
 import made_artifact
+from chromium import in_browser, opened
 from evensight.monitor.monitor import monitor
 from evensight.objective import verdict_file
 from evensight.records.artifact import Artifact
@@ -19,10 +21,6 @@ from evensight.report.monitor import monitor_summary, write_monitor_report
 from evensight.report.monitor_charts import clock
 from evensight.run import Run
 from evensight.testing.evaluate import evaluate
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Chromium is not to phone home while the tests run.
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
 
 @pytest.fixture(scope="module")
@@ -115,19 +113,11 @@ def test_a_clock_that_is_far_off_is_no_failure() -> None:
     assert clock(1e30) == f"{1e30:.0f} s"
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)")
+@in_browser
 @pytest.mark.parametrize("width", [360, 1280])
-def test_page_fits_the_screen(looked: Path, width: int) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        page = browser.new_page(viewport={"width": width, "height": 844})
-        said: list[str] = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto((looked / "report.html").as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.locator("svg.lines line.mark.alarm").count() >= 1
-        assert said == []
-        browser.close()
+def test_page_fits_the_screen(looked: Path, browser: Any, width: int) -> None:
+    page = opened(browser, looked / "report.html", width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("svg.lines line.mark.alarm").count() >= 1
+    assert page.said == []
+    page.close()

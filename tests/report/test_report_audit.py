@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_report_browser import CHROMIUM, browser, opened  # noqa: F401 (browser is a fixture)
 
+from chromium import in_browser, opened
 from evensight.errors import UserError
 from evensight.objective.evidence import DataFigures, Evidence, judge
 from evensight.objective.objective import Objective
@@ -199,10 +199,9 @@ def test_broken_files_are_one_sentence(make_audit, tmp_path: Path) -> None:
         write_audit_report(tmp_path)
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)")
+@in_browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_page_fits_and_says_nothing(browser, make_audit, width: int) -> None:  # noqa: F811 (the fixture)
+def test_page_fits_and_says_nothing(browser, make_audit, width: int) -> None:
     long = "Donaudampfschifffahrt" * 3
     path = write_audit_report(make_audit([finding(0, "alarm", title=long, paths=[long * 3] * 9)]))
     for scheme in ("light", "dark"):

@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
+from chromium import in_browser, opened
 from evensight.report.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Chromium is not to phone home while the tests run.
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-dev-shm-usage"),
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
-]
 
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        opened = engine.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield opened
-        opened.close()
-
-
-def opened(browser, path, width: int, scheme: str):
-    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    page.said, page.fetched = [], []
-    page.on("console", lambda message: page.said.append(message.text))
-    page.on("pageerror", lambda error: page.said.append(str(error)))
-    page.on("request", lambda request: page.fetched.append(request.url))
-    page.goto(path.as_uri())
-    return page
-
-
+@in_browser
 @pytest.mark.parametrize("width", [390, 400, 768, 1280])
 def test_fits_the_width_says_nothing_and_fetches_nothing(browser, make_run, width):
     path = write_report(make_run(focus=True))
@@ -57,6 +27,7 @@ def test_fits_the_width_says_nothing_and_fetches_nothing(browser, make_run, widt
     page.close()
 
 
+@in_browser
 def test_many_long_names_fit_a_phone(browser, make_run):
     names = tuple(f"{'Donaudampfschifffahrt' * 2}{k}" for k in range(20))
     page = opened(browser, write_report(make_run(classes=names, side=224)), 390, "light")
@@ -64,6 +35,7 @@ def test_many_long_names_fit_a_phone(browser, make_run):
     page.close()
 
 
+@in_browser
 def test_light_and_dark_are_both_readable(browser, make_run):
     path = write_report(make_run(focus=True))
     grounds = []
@@ -102,6 +74,7 @@ def test_light_and_dark_are_both_readable(browser, make_run):
     assert grounds[0] != grounds[1]
 
 
+@in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_line_of_a_chart_of_six_is_seen_and_told_apart(browser, make_run, scheme):
     """Lines need 3 to 1 against their card (WCAG 2, 1.4.11); who cannot tell colours has the dashes of half of them."""
@@ -128,6 +101,7 @@ def test_every_line_of_a_chart_of_six_is_seen_and_told_apart(browser, make_run, 
     page.close()
 
 
+@in_browser
 def test_pictures_say_what_they_show(browser, make_run):
     page = opened(browser, write_report(make_run(focus=True)), 1280, "light")
     shown = page.evaluate("[...document.querySelectorAll('.saw img')].map(e => [e.alt, e.naturalWidth])")

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import base64
-import shutil
 
 import pytest
 from server_process import WAIT_S, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-# Chromium is not to phone home while the tests run.
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--disable-default-apps", "--no-first-run", "--disable-dev-shm-usage"),
-)
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt install chromium)"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as engine:
-        opened = engine.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield opened
-        opened.close()
+from chromium import in_browser, listened
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +19,8 @@ def locked(made, tmp_path_factory):
 
 @pytest.fixture(params=[390, 1280])
 def page(browser, locked, request):
-    opened = browser.new_page(viewport={"width": request.param, "height": 844})
+    opened = listened(browser.new_page(viewport={"width": request.param, "height": 844}))
     opened.set_default_timeout(WAIT_S * 1000)
-    opened.said, opened.fetched = [], []
-    opened.on("console", lambda message: opened.said.append(message.text))
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.on("request", lambda one: opened.fetched.append(one.url))
     opened.goto(f"{locked.url}/")
     yield opened
     assert opened.evaluate("document.documentElement.scrollWidth") <= request.param
@@ -71,6 +48,7 @@ def drop(page, content: bytes, name: str, kind: str) -> None:
     )
 
 
+@in_browser
 def test_a_picture_that_is_dropped_gets_its_label_and_what_was_looked_at(page, predictor, images):
     """The network goes by colour alone, and the page says so; the token is asked for first, once."""
     page.wait_for_selector("#token:not([hidden])")
@@ -99,6 +77,7 @@ def test_a_picture_that_is_dropped_gets_its_label_and_what_was_looked_at(page, p
     assert page.said == []
 
 
+@in_browser
 def test_a_file_that_is_no_picture_is_told_and_another_can_follow(page, images):
     unlock(page)
     drop(page, b"<script>alert(1)</script>", "a.txt", "text/plain")
