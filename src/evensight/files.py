@@ -48,7 +48,7 @@ def replaced(path: Path, sync: bool = True) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
             if sync:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -78,7 +78,7 @@ def staged(path: Path, complete: Callable[[Path], bool] | None = None) -> Iterat
                 if path.exists():
                     path.rename(old)
                 temporary.rename(path)
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -242,7 +242,8 @@ def _sync_files(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

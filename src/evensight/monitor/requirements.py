@@ -25,11 +25,11 @@ from evensight.objective.verdict import (
     FAIL,
     INSUFFICIENT,
     NOT_MEASURED,
-    ComparisonRow,
     Comparisons,
     Decision,
     NotMeasured,
     Row,
+    filled_row,
     summarise,
 )
 from evensight.records.contract import Contract
@@ -94,33 +94,12 @@ def _judged(
 
 
 def _row(found: Comparisons, status: str | None, watched: Watched | None, alpha: float) -> Row:
-    spans, names = bounds(found, alpha), comparison_names(found)
-    worst = _worst(found, spans, watched, names)
-    shown = [
-        ComparisonRow(
-            name,
-            float(spans.estimate[place]) if spans.known[place] else None,
-            float(spans.low[place]),
-            float(spans.high[place]),
-            int(spans.n[place]),
-        )
-        for place, name in enumerate(names)
-    ]
+    spans = bounds(found, alpha)
     p = None
     if watched is not None and len(watched.p):
         p = min(1.0, float(watched.p.min()) * num_comparisons(found))
-    return Row(
-        verdict=status,
-        estimate=shown[worst].estimate,
-        low=shown[worst].low,
-        high=shown[worst].high,
-        n=shown[worst].n,
-        worst=names[worst],
-        p=p,
-        # A pair and its reverse say the same: the one that is not below 0 is kept.
-        comparisons=[one for one in shown if found.kind != "gap" or one.estimate is None or one.estimate >= 0],
-        reason=NO_ALARM if status == INSUFFICIENT else "",
-    )
+    worst = _worst(found, spans, watched, comparison_names(found))
+    return filled_row(found, spans, worst, status, p=p, reason=NO_ALARM if status == INSUFFICIENT else "")
 
 
 def _worst(found: Comparisons, spans: Bounds, watched: Watched | None, names: tuple[str, ...]) -> int:

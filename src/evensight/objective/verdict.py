@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,27 +182,37 @@ def _row(row: Comparisons | NotMeasured, status: str | None, alpha: float) -> Ro
     if isinstance(row, NotMeasured):
         return Row(status, reason=row.reason)
     found = bounds(row, alpha)
-    names = comparison_names(row)
-    worst = _worst(row, found, status)
-    shown = [
-        ComparisonRow(name, float(estimate) if known else None, float(low), float(high), int(n))
-        for name, estimate, known, low, high, n in zip(
-            names, found.estimate, found.known, found.low, found.high, found.n, strict=True
-        )
-    ]
-    return Row(
-        verdict=status,
-        estimate=shown[worst].estimate,
-        low=shown[worst].low,
-        high=shown[worst].high,
-        n=shown[worst].n,
-        worst=names[worst],
+    return filled_row(
+        row,
+        found,
+        _worst(row, found, status),
+        status,
         p=None if row.bound is None else float(corrected_p(row)),
         need=need(row, alpha) if status == INSUFFICIENT else None,
         floor=_floor(row),
-        # A pair and its reverse say the same: the one that is not below 0 is kept.
-        comparisons=[one for one in shown if row.kind != "gap" or one.estimate is None or one.estimate >= 0],
     )
+
+
+def filled_row(row: Comparisons, found: Bounds, worst: int, status: str | None, **others: Any) -> Row:
+    """Returns a requirement's row with the figures of its worst comparison and all comparisons beside it.
+
+    Args:
+        row: The comparisons.
+        found: Their estimates and bounds.
+        worst: Place of the worst.
+        status: The row's verdict.
+        others: Further fields of `Row`.
+    """
+    shown = [
+        ComparisonRow(name, float(estimate) if known else None, float(low), float(high), int(n))
+        for name, estimate, known, low, high, n in zip(
+            comparison_names(row), found.estimate, found.known, found.low, found.high, found.n, strict=True
+        )
+    ]
+    one = shown[worst]
+    # A pair and its reverse say the same: the one that is not below 0 is kept.
+    kept = [each for each in shown if row.kind != "gap" or each.estimate is None or each.estimate >= 0]
+    return Row(status, one.estimate, one.low, one.high, one.n, one.name, comparisons=kept, **others)
 
 
 def _worst(row: Comparisons, found: Bounds, status: str | None) -> int:

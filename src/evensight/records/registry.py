@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evensight.errors import UserError, missing, shown, unknown
-from evensight.files import disk_full, staged, write_bytes, write_json
+from evensight.files import disk_full, staged, sync_folder, write_bytes, write_json
 from evensight.records import ledger
 from evensight.records.artifact import ATTACHED, Artifact
 
@@ -211,7 +211,7 @@ class Registry:
         temporary = link.with_name(f".{alias}.{uuid.uuid4().hex[:8]}.tmp")
         temporary.symlink_to(Path("..") / "artifacts" / identity, target_is_directory=True)
         temporary.replace(link)
-        _sync(link.parent)
+        sync_folder(link.parent)
 
     def _complete(self) -> None:
         """Sets the pointers to what the ledger says; who may only read leaves them as they are."""
@@ -291,11 +291,3 @@ def _checked(folder: Path, identity: str) -> Artifact:
     if artifact.identity != identity:
         raise UserError(f"registry: {folder} holds the artifact {artifact.identity}; it was exchanged.")
     return artifact
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
