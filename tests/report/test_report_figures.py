@@ -7,7 +7,8 @@ from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from statsmodels.stats.proportion import proportion_confint
 
 from evensight.report import figures
-from evensight.report.charts import line_chart, scale, series
+from evensight.report.charts import scale
+from evensight.report.lines import Point, Series, Timeline, line_chart, series, time_chart
 
 
 def made(n: int = 400) -> pl.DataFrame:
@@ -86,3 +87,22 @@ def test_a_series_skips_epochs_that_did_not_measure_it():
     assert xs == sorted(xs) and np.allclose(np.diff(xs), np.diff(xs)[0])
     ys = [y for _, y, _ in chart.lines[0].dots]
     assert ys == sorted(ys, reverse=True)  # larger values are higher on the page
+
+
+@pytest.mark.parametrize(("num_epochs", "places"), [(1, [193]), (2, [34, 352]), (3, [34, 193, 352])])
+def test_epochs_fill_the_frame_and_a_single_one_lies_in_its_middle(num_epochs: int, places: list[float]):
+    part = Series("x", tuple(Point(k + 1, 0.5) for k in range(num_epochs)), "one")
+    chart = line_chart("x", [part], num_epochs)
+    assert chart is not None and chart.unit == "epochs"
+    assert [x for x, _, _ in chart.lines[0].dots] == places
+    assert [(x, words) for x, words in chart.x_ticks] == [(x, str(k + 1)) for k, x in enumerate(places)]
+    assert chart.lines[0].dots[0][2].startswith("epoch 1: x")
+
+
+def test_a_timeline_marks_what_happened_where_it_did():
+    marks, spans = ((50.0, "alarm", "alarm"), (900.0, "later", "swap")), ((0.0, 25.0, "calm"),)
+    chart = time_chart("x", [Series("x", (Point(100, 0.5),), "one")], Timeline(100, "requests", (), marks, spans))
+    assert chart is not None
+    assert chart.marks == [(193, "alarm", "alarm"), (352, "later", "swap")]  # beyond the axis: on its end
+    assert chart.spans == [(34, 79.5, "calm")]
+    assert chart.lines[0].dots[0][2].startswith("100 requests: x")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evensight.report.charts import STYLES, BarChart, Chart, bar_chart, line_chart, series
+from evensight.report.charts import BarChart, bar_chart
 from evensight.report.figures import Bar
 from evensight.report.folder import RunFiles
+from evensight.report.lines import STYLES, Chart, line_chart, series
 
 RELIANCE, WITHOUT = "val/reliance/", "val/accuracy_without/"
 DECIDED, AGAINST = "val/decided_by/", "val/accuracy_against/"

@@ -13,7 +13,7 @@ from evensight.files import write_text
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
 from evensight.metrics.paired import tango_interval
 from evensight.objective import verdict_file
-from evensight.report.charts import STYLES, Chart, Point, Series, Timeline, time_chart
+from evensight.report.lines import STYLES, Chart, Point, Series, Timeline, time_chart
 from evensight.report.pictures import data_uri
 from evensight.report.report import render
 from evensight.report.summary import shown_path, wrapped

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evensight.report.charts import STYLES, Chart, Point, Series, line_chart, number
+from evensight.report.charts import number
 from evensight.report.folder import RunFiles
+from evensight.report.lines import STYLES, Chart, Point, Series, line_chart
 from evensight.report.pictures import data_uri
 
 # What each way of `focus.by` does, in words that need no paper.

@@ -8,8 +8,9 @@ from typing import Any
 
 from evensight.metrics.paired import tango_interval
 from evensight.objective.verdict_file import VerdictFile
-from evensight.report.charts import STYLES, BarChart, Chart, Point, Rule, Series, Timeline, bar_chart, time_chart
+from evensight.report.charts import BarChart, Rule, bar_chart
 from evensight.report.figures import Bar
+from evensight.report.lines import STYLES, Chart, Point, Series, Timeline, time_chart
 
 Values = Mapping[str, Any]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evensight.report.charts import Chart, line_chart, series
 from evensight.report.folder import RunFiles
+from evensight.report.lines import Chart, line_chart, series
 
 
 def curves(run: RunFiles) -> list[Chart]:
