@@ -27,7 +27,7 @@ from evensight.cues.probe import Probe
 from evensight.cues.reliance import DonorBank
 from evensight.data.dataset import known_extra, plain_images
 from evensight.data.manifest import Manifest
-from evensight.deploy.fitting import fit_probes, judged
+from evensight.deploy.fitting import fitted_probes, judged
 from evensight.deploy.graph import GRAPH_VERSION, ServedModel, build, compile_program, compile_script
 from evensight.deploy.parity import check_files, reference
 from evensight.deploy.temperature import fit_temperature
@@ -85,7 +85,7 @@ def export(
     if probes is None:
         needs = sorted({name for cue in cues for name in cue.needs} & known_extra(manifest))
         images = plain_images(manifest, "train", spec, config.data, needs)
-        probes = fit_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
+        probes = fitted_probes(cues, images, config.reliance.seed, config.data.eval_batch_size)
     validation = plain_images(manifest, "validation", spec, config.data)
     temperature = fit_temperature(*judged(network, validation, config.data.eval_batch_size))
     real = real_images(manifest, NUM_GOLDEN)

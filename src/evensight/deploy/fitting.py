@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evensight.cues import Cue
-from evensight.cues.probe import Probe, fit_probe
+from evensight.cues.probe import Probe
+from evensight.cues.probing import described, fit_probes
 from evensight.data.dataset import Batch, ImageDataset
-from evensight.data.loader import single_threaded_pool
+from evensight.data.mapped import mapped
 from evensight.models.network import Network
 
 # A linear probe of a few dozen features gains nothing from more images than this.
 MOST_PROBE_IMAGES = 20_000
-Result = TypeVar("Result")
 
 
 def judged(network: Network, dataset: ImageDataset, batch_size: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -36,48 +35,11 @@ def judged(network: Network, dataset: ImageDataset, batch_size: int) -> tuple[ND
     return logits, labels
 
 
-def fit_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int, batch_size: int) -> dict[str, Probe]:
+def fitted_probes(cues: Sequence[Cue], dataset: ImageDataset, seed: int, batch_size: int) -> dict[str, Probe]:
     """Fits, for each cue, what a model that sees this cue alone would say, on at most 20,000 images.
 
     Cues that need more of an image than the data set gives are left out.
     """
     usable = [cue for cue in cues if set(cue.needs) <= set(dataset.extra)]
-
-    def work(batch: Batch) -> list[Tensor]:
-        known = batch["weight"] > 0
-        # Batches come channels_last, in which a cue's arithmetic on one channel takes twice as long.
-        image = batch["image"][known].contiguous()
-        extra = {name: value[known] for name, value in batch["extra"].items()}
-        return [batch["label"][known], *(cue.describe(image, extra) for cue in usable)]
-
-    parts = mapped(dataset, work, batch_size, MOST_PROBE_IMAGES, seed)
-    if not usable or not parts:
-        return {}
-    labels, *features = (torch.cat(column) for column in zip(*parts, strict=True))
-    found = zip(usable, features, strict=True)
-    return {cue.name: fit_probe(values, labels, dataset.num_classes, seed) for cue, values in found}
-
-
-def mapped(
-    dataset: ImageDataset, work: Callable[[Batch], Result], batch_size: int, most: int | None = None, seed: int = 0
-) -> list[Result]:
-    """Returns what `work` makes of each batch of a split, in order; every core takes whole batches.
-
-    Args:
-        dataset: Without augmentation.
-        work: Called in several threads, each with a torch of one thread.
-        batch_size: Images of a batch.
-        most: Take at most so many images, drawn with `seed`.
-        seed: Of the draw.
-    """
-    positions = np.flatnonzero(dataset.usable)
-    if most is not None and len(positions) > most:
-        positions = np.sort(np.random.default_rng(seed).permutation(positions)[:most])
-    chunks = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-
-    def done(chunk: NDArray[np.int64]) -> Result:
-        with torch.inference_mode():
-            return work(dataset.batch(0, chunk))
-
-    with single_threaded_pool(len(os.sched_getaffinity(0)), "fit") as pool:
-        return list(pool.map(done, chunks))
+    parts = mapped(dataset, partial(described, usable), batch_size, MOST_PROBE_IMAGES, seed) if usable else []
+    return fit_probes(parts, dataset.num_classes, seed)

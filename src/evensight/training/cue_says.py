@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from evensight.config import Config
 from evensight.cues import Cue
-from evensight.cues.probe import Probe, fit_probe
-from evensight.data.loader import single_threaded_pool
+from evensight.cues.probe import Probe
+from evensight.cues.probing import describe, described, fit_probes
 from evensight.data.manifest import Manifest
+from evensight.data.mapped import mapped
 from evensight.files import replaced
 from evensight.ranks.group import leader_first
 from evensight.run import Run
 from evensight.runtime.preprocess import PreprocessSpec
-from evensight.training.donors import Sample, decoded, images_of
+from evensight.training.donors import Sample, images_of
 
 # Training images that a probe learns from: a linear probe of a few dozen features needs no more.
 MOST_PROBE_IMAGES = 2000
@@ -100,30 +100,17 @@ def cue_says(
     probes = _read(path) if others else {}
     for cue in others:
         if cue.name in probes:
-            said = probes[cue.name].predict(_described(cue, sample.images, sample.extra))
+            said = probes[cue.name].predict(describe(cue, sample.images, sample.extra))
             found[cue.name] = by_probe(said, sample.labels, len(manifest.classes))
     return found
 
 
 def _fit(config: Config, manifest: Manifest, spec: PreprocessSpec, cues: Sequence[Cue], path: Path) -> None:
-    dataset = images_of(config, manifest, "train", spec, cues)
-    usable = np.flatnonzero(dataset.usable)
-    chosen = np.sort(np.random.default_rng(config.reliance.seed).permutation(usable)[:MOST_PROBE_IMAGES])
-
-    def work(start: int) -> list[Tensor]:
-        with torch.inference_mode():
-            batch = decoded(dataset, chosen[start : start + _BATCH])
-            image = batch["image"].contiguous()
-            return [batch["label"], *(_described(cue, image, batch["extra"]) for cue in cues)]
-
-    with single_threaded_pool(len(os.sched_getaffinity(0)), "probe") as pool:
-        parts = list(pool.map(work, range(0, len(chosen), _BATCH)))
+    dataset, seed = images_of(config, manifest, "train", spec, cues), config.reliance.seed
+    parts = mapped(dataset, partial(described, cues), _BATCH, MOST_PROBE_IMAGES, seed)
     state: dict[str, Tensor] = {}
-    if parts:
-        labels, *features = (torch.cat(column) for column in zip(*parts, strict=True))
-        for cue, values in zip(cues, features, strict=True):
-            probe = fit_probe(values, labels, len(manifest.classes), config.reliance.seed)
-            state |= {f"{cue.name}/{name}": value.contiguous() for name, value in probe.state().items()}
+    for cue, probe in fit_probes(parts, len(manifest.classes), seed).items():
+        state |= {f"{cue}/{name}": value.contiguous() for name, value in probe.state().items()}
     with replaced(path) as temporary:
         save_file(state, temporary)
 
@@ -132,7 +119,3 @@ def _read(path: Path) -> dict[str, Probe]:
     tensors = load_file(path)
     by_cue = itertools.groupby(sorted(tensors), key=lambda name: name.partition("/")[0])
     return {cue: Probe.from_state({name.partition("/")[2]: tensors[name] for name in group}) for cue, group in by_cue}
-
-
-def _described(cue: Cue, images: Tensor, extra: Mapping[str, Tensor]) -> Tensor:
-    return cue.describe(images, {name: extra[name] for name in cue.needs})

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from evensight import names
 from evensight.config import Config, DataConfig, FocusConfig
 from evensight.cues import build_cue
-from evensight.cues.probe import fit_probe
+from evensight.cues.probing import Described, described, fit_probes, joined
 from evensight.data.dataset import plain_images
 from evensight.data.manifest import Manifest
+from evensight.data.mapped import mapped
 from evensight.data.side_tables import SAYS
 from evensight.errors import UserError, unknown
 from evensight.objective.objective import Objective
@@ -29,6 +30,7 @@ RANDOMIZING = ("augment", "consistency")
 # shapes: 0 with the even palette, .52 with the vivid one; digits in ten colours .98.
 GIVEN_AWAY = 0.25
 NUM_PROBED = 2000  # images of each split
+_BATCH = 128
 PROBED_SIDE = 64  # pixels
 
 
@@ -192,18 +194,17 @@ def grey_gives_away(manifest: Manifest, data: DataConfig) -> float:
     By a probe of the brightness cue, fitted on a sample of training images and judged on validation images; on as many
     other training images where there is no validation split.
     """
-    cue, parts = build_cue("brightness"), []
-    held_out = "validation" if len(manifest.labels("validation")) else "train"
-    for split, seed in (("train", 0), (held_out, 1)):
-        images = plain_images(manifest, split, PreprocessSpec(PROBED_SIDE), data)
-        places = np.flatnonzero(images.usable)
-        batch = images.batch(0, np.sort(np.random.default_rng(seed).permutation(places)[:NUM_PROBED]))
-        known = batch["weight"] > 0
-        parts.append((cue.describe(batch["image"][known].contiguous(), {}), batch["label"][known]))
-    (features, labels), (judged, truth) = parts
-    probe = fit_probe(features, labels, len(manifest.classes), 0)
-    right = float((probe.predict(judged) == truth).float().mean())
-    largest = float((truth == torch.mode(labels).values).float().mean())
+    cue, spec = build_cue("brightness"), PreprocessSpec(PROBED_SIDE)
+
+    def seen(split: str, seed: int) -> list[Described]:
+        images = plain_images(manifest, split, spec, data)
+        return mapped(images, partial(described, [cue]), _BATCH, NUM_PROBED, seed)
+
+    known = seen("train", 0)
+    judged = joined(seen("validation" if len(manifest.labels("validation")) else "train", 1))
+    said = fit_probes(known, len(manifest.classes), 0)[cue.name].predict(judged.features[cue.name])
+    right = float((said == judged.labels).float().mean())
+    largest = float((judged.labels == torch.mode(joined(known).labels).values).float().mean())
     return max(0.0, (right - largest) / max(1.0 - largest, 1e-9))
 
 

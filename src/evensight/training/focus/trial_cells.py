@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from evensight.config import Config
 from evensight.cues import Cue
 from evensight.cues.probe import fit_probe
+from evensight.cues.probing import describe
 from evensight.data.manifest import Manifest
 from evensight.data.side_tables import SAYS
 from evensight.metrics.paired import tango_interval
@@ -149,12 +150,8 @@ def _validation_rows(manifest: Manifest, generator: np.random.Generator) -> NDAr
 
 def _says(cue: Cue, train: Pictures, validation: Pictures, num_classes: int, seed: int) -> NDArray[np.int64]:
     """The class that the cue alone suggests of each validation image, by a probe of the training images."""
-    described = [
-        cue.describe(part.images.contiguous(), {name: part.extra[name] for name in cue.needs})
-        for part in (train, validation)
-    ]
-    probe = fit_probe(described[0], train.labels, num_classes, seed)
-    found: NDArray[np.int64] = probe.predict(described[1]).numpy()
+    probe = fit_probe(describe(cue, train.images, train.extra), train.labels, num_classes, seed)
+    found: NDArray[np.int64] = probe.predict(describe(cue, validation.images, validation.extra)).numpy()
     return found
 
 
