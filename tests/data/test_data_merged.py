@@ -165,7 +165,10 @@ def test_what_is_no_merge_is_said(tmp_path: Path, base: Manifest, merged) -> Non
     folder = write_merge(tmp_path / "merged-1", base, added())
     with pytest.raises(UserError, match=r"data.additions is not set"):
         merged(MergedReader(name=base.name))
-    with pytest.raises(UserError, match=r"has no merge.json; name what evensight update action=merge wrote"):
+    with pytest.raises(
+        UserError,
+        match=r"merge\.json: there is no merge; data\.additions names what .* action=merge wrote",
+    ):
         merged(MergedReader(name=base.name, additions=str(tmp_path)))
     with pytest.raises(UserError, match="holds another merge"):
         merged(MergedReader(name=base.name, additions=str(folder), digest="f" * 64))
@@ -174,7 +177,7 @@ def test_what_is_no_merge_is_said(tmp_path: Path, base: Manifest, merged) -> Non
         read_head(folder)
     for text in ("{", "[]", '{"schema_version": 1}'):
         (folder / HEAD).write_text(text)
-        with pytest.raises(UserError, match="is no head of a merge"):
+        with pytest.raises(UserError, match="cannot be read as the head of a merge"):
             read_head(folder)
 
 

@@ -151,10 +151,10 @@ def test_no_images_no_traffic_and_wrong_numbers_are_said(place: Place, traffic: 
         plan(place.artifact, traffic, tmp_path, budget=0)
     with pytest.raises(UserError, match="control"):
         plan(place.artifact, traffic, tmp_path, control=0.0)
-    with pytest.raises(UserError, match="holds no plan"):
+    with pytest.raises(UserError, match=r"plan\.json: there is no plan; write one"):
         Plan.open(tmp_path)
     (tmp_path / "plan.json").write_text('{"schema_version": 1}')
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"cannot be read as a plan \(it lacks 'images'"):
         Plan.open(tmp_path)
 
 

@@ -9,7 +9,6 @@ and, where there are annotations, ``soft_labels`` are written by `prepare`.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ import polars as pl
 
 from evensight.data.findings import Finding, found
 from evensight.data.manifest import Manifest
-from evensight.errors import UserError
 from evensight.files import canonical_json, digest_file, replaced, write_json
+from evensight.object_file import ObjectFile
 
 FOLDER = "tables"
 SCHEMA_VERSION = 1
+_HEAD = ObjectFile("a side table", "run evensight audit again, or remove the file", version=SCHEMA_VERSION)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TRIES = 3  # a table that is written anew while it is read is two files of which one is old
 
@@ -104,7 +104,7 @@ def read_table(folder: Path, name: str) -> SideTable | None:
             why = error.strerror or str(error)
         except pl.exceptions.PolarsError as error:
             why = str(error).splitlines()[0]
-    raise _broken(path, why)
+    raise _HEAD.broken(path, why)
 
 
 def header(folder: Path, name: str) -> dict[str, Any] | None:
@@ -114,19 +114,11 @@ def header(folder: Path, name: str) -> dict[str, Any] | None:
         UserError: It is broken.
     """
     path = table_path(folder, name).with_suffix(".json")
-    try:
-        head = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise _broken(path, str(error)) from None
+    head = _HEAD.read_if_there(path)
     kinds = {"digest": str, "sha256": str, "columns": list, "about": dict}
-    if not isinstance(head, dict) or head.get("schema_version") != SCHEMA_VERSION:
-        raise _broken(path, f"it is no description of schema {SCHEMA_VERSION}")
-    if not all(isinstance(head.get(key), kind) for key, kind in kinds.items()):
-        raise _broken(
-            path, f"it lacks {', '.join(key for key, kind in kinds.items() if type(head.get(key)) is not kind)}"
-        )
+    lacking = [key for key, kind in kinds.items() if head is not None and not isinstance(head.get(key), kind)]
+    if lacking:
+        raise _HEAD.broken(path, f"it lacks {', '.join(lacking)}")
     return head
 
 
@@ -168,7 +160,3 @@ def strangers(manifest: Manifest, table: SideTable) -> list[Finding]:
     strange = table.frame.join(manifest.frame.select("row_id"), on="row_id", how="anti")["row_id"]
     message = f"lines of the side table {table.name} about images that are not in the data; not used"
     return found("unknown_row_id", strange.to_list(), message)
-
-
-def _broken(path: Path, why: str) -> UserError:
-    return UserError(f"{path}: cannot be read as a side table ({why}); run evensight audit again, or remove the file.")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evensight.errors import UserError
 from evensight.files import write_text
+from evensight.object_file import ObjectFile
 from evensight.objective import verdict_file
 from evensight.report.charts import BarChart, rates_scale
 from evensight.report.figures import Bar
@@ -18,6 +18,7 @@ from evensight.report.summary import shown_path, wrapped
 from evensight.report.verdicts import MEANING, WORDS, stage_view
 
 FINDINGS, VERDICT, REPORT, PICTURES = "findings.json", "verdict.json", "report.html", "pictures"
+_FINDINGS = ObjectFile("an audit", "run the audit again", "there is no audit; run: evensight audit experiment=<name>")
 SEVERITY_WORDS = {"alarm": "alarm", "warning": "look at this", "note": "as it is"}
 NUM_FIRST = 12  # findings shown in full at the top; the others are lines
 NUM_WORST = 3
@@ -29,16 +30,7 @@ def read_findings(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: There is none, or it is broken.
     """
-    path = folder / FINDINGS
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no audit; run: evensight audit experiment=<name>.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the audit again.") from None
-    if not isinstance(found, dict) or found.get("schema_version") != 1:
-        raise UserError(f"{path}: is not a findings file of version 1; run the audit again.")
-    return found
+    return _FINDINGS.read(folder / FINDINGS)
 
 
 def worst_findings(folder: Path, content: str | None = None) -> list[str] | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evensight import __version__
-from evensight.errors import UserError
 from evensight.files import write_text
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
 from evensight.metrics.paired import tango_interval
+from evensight.object_file import ObjectFile
 from evensight.objective import verdict_file
 from evensight.report.lines import STYLES, Chart, Point, Series, Timeline, time_chart
 from evensight.report.pictures import data_uri
@@ -21,6 +20,7 @@ from evensight.report.verdicts import MEANING, WORDS, stage_view
 
 FILE, PAGE = "cycle.json", "cycle.html"
 ALPHA = 0.05  # of each side of an interval here; requirements have their own in the verdicts
+_STORY = ObjectFile("a cycle", "run the cycle again", "there is no cycle; run: evensight cycle experiment=<name>")
 KINDS = {"alarm": "alarm", "swap": "swap"}
 
 
@@ -30,16 +30,7 @@ def read_story(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: There is none, or it is broken.
     """
-    path = folder / FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no cycle; run: evensight cycle experiment=<name>.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}).") from None
-    if not isinstance(found, dict) or found.get("schema_version") != 1:
-        raise UserError(f"{path}: is not a cycle file of version 1.")
-    return found
+    return _STORY.read(folder / FILE)
 
 
 def write_cycle_page(folder: Path) -> Path:

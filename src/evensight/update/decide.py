@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from evensight.data.manifest import Manifest
-from evensight.errors import UserError, wrong_value
+from evensight.errors import UserError, shown, wrong_value
 from evensight.files import digest_file, write_json
 from evensight.metrics.multiplicity import holm_adjusted
 from evensight.metrics.paired import tango_interval
+from evensight.object_file import ObjectFile
 from evensight.objective.need import shrunk
 from evensight.objective.objective import Objective
 from evensight.objective.verdict import STATUSES
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 DECISION = "decision.json"
 SCHEMA_VERSION = 1
+_FILE = ObjectFile(
+    "a decision", "decide again", "there is no decision; make one with: evensight update action=decide", SCHEMA_VERSION
+)
 STATUS = {PROMOTE: DONE, REFUSE: FAILED, INSUFFICIENT: UNDECIDED}
 # A loss nearer to `harm` than this takes more images than it is worth to say.
 _TOO_NEAR = 0.005
@@ -81,13 +84,10 @@ class Decision:
         Raises:
             UserError: There is none, or it cannot be read.
         """
-        path = folder / DECISION
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value["schema_version"] != SCHEMA_VERSION or value["result"] not in RESULTS:
-                raise ValueError(f"schema {value['schema_version']!r}, result {value['result']!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"decision: {path} cannot be read ({error}); decide again.") from None
+        value = _FILE.read(folder / DECISION)
+        if value.get("result") not in RESULTS:
+            why = f"result is {shown(value.get('result'))}; allowed: {', '.join(RESULTS)}"
+            raise _FILE.broken(folder / DECISION, why)
         return cls(folder, value)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from evensight.data.side_tables import SAYS
 from evensight.errors import UserError, wrong_value
 from evensight.files import replaced, write_json, write_text
+from evensight.object_file import ObjectFile
 from evensight.objective import verdict_file
 from evensight.objective.verdict_file import VerdictFile
 from evensight.records.artifact import Artifact
@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 PLAN = "plan.json"
 SCHEMA_VERSION = 1
+_FILE = ObjectFile(
+    "a plan", "write it again", "there is no plan; write one with: evensight update action=plan", SCHEMA_VERSION
+)
 CONTROL_SHARE = 0.4
 
 Bools = NDArray[np.bool_]
@@ -81,22 +84,15 @@ class Plan:
         """Reads a plan.
 
         Raises:
-            UserError: There is none, or it is of another version.
+            UserError: There is none, it is broken, or it is of another version.
         """
-        path = folder / PLAN
+        value = _FILE.read(folder / PLAN)
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value["schema_version"] != SCHEMA_VERSION:
-                raise UserError(f"plan: {path} is of schema {value['schema_version']}; allowed: {SCHEMA_VERSION}.")
             asked = tuple(Asked.from_plain(one) for one in value["images"])
             focus = tuple((value["recommends"] or {}).get("ignore", ()))
             return cls(folder, value["artifact"], Path(value["images_in"]), asked, focus, value)
-        except FileNotFoundError:
-            raise UserError(f"plan: {folder} holds no plan; write one with: evensight update action=plan.") from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"plan: {path} cannot be read ({error}); write it again.") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _FILE.broken(folder / PLAN, error) from None
 
 
 def plan(

@@ -7,7 +7,6 @@ relative to.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,9 +22,16 @@ from evensight.data.places import Stamp
 from evensight.data.reading import Progress, Reader, Reading, existing_root
 from evensight.errors import UserError
 from evensight.files import digest_file, digest_json, replaced
+from evensight.object_file import ObjectFile
 
 HEAD, BASE, ADDITIONS = "merge.json", "base.parquet", "additions.parquet"
 SCHEMA_VERSION = 1
+_HEAD = ObjectFile(
+    "the head of a merge",
+    "merge again",
+    "there is no merge; data.additions names what evensight update action=merge wrote",
+    SCHEMA_VERSION,
+)
 # What is known of the old images' pixels, so that they need not be decoded again where their files are the same.
 LEARNED = (*Stamp._fields, "content_key", "pixel_sha256", "width", "height", "error")
 # Columns of the additions that say where they are from: a side table of origins, no attributes.
@@ -79,22 +85,14 @@ def read_head(folder: Path) -> dict[str, Any]:
         UserError: There is none, or something was altered.
     """
     path = folder / HEAD
+    head = _HEAD.read(path)
     try:
-        head: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if head["schema_version"] != SCHEMA_VERSION:
-            raise UserError(f"{path}: schema_version is {head['schema_version']!r}; allowed: {SCHEMA_VERSION}.")
         altered = [name for name in (BASE, ADDITIONS) if digest_file(folder / name) != head["tables"][name]]
-        if altered or head["digest"] != merge_digest(head["tables"], head["usual"]):
-            raise UserError(f"{folder / (altered or [HEAD])[0]} was altered since it was merged; merge again.")
-    except FileNotFoundError as error:
-        missing = Path(str(error.filename)).name
-        raise UserError(
-            f"data.additions: {folder} has no {missing}; name what evensight update action=merge wrote."
-        ) from None
+        whole = not altered and head["digest"] == merge_digest(head["tables"], head["usual"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: is no head of a merge ({error}); merge again.") from None
+        raise _HEAD.broken(path, error) from None
+    if not whole:
+        raise UserError(f"{folder / (altered or [HEAD])[0]} was altered since it was merged; merge again.")
     return head
 
 
