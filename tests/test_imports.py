@@ -31,20 +31,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Free of torch when they are imported; any room but the two leaves may import them.
 TOP = {
-    *(
-        "__version__",
-        "errors",
-        "names",
-        "files",
-        "object_file",
-        "config",
-        "compose",
-        "run",
-        "instantiate",
-        "progress",
-        "logs",
-    ),
-    *("identity", "environment", "locking", "interruption", "ranks", "options", "statuses"),
+    *("__version__", "errors", "names", "files", "object_file", "config", "compose", "run", "instantiate", "progress"),
+    *("logs", "identity", "environment", "locking", "interruption", "ranks", "options", "statuses"),
 }
 ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file())
 

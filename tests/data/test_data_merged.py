@@ -165,10 +165,7 @@ def test_what_is_no_merge_is_said(tmp_path: Path, base: Manifest, merged) -> Non
     folder = write_merge(tmp_path / "merged-1", base, added())
     with pytest.raises(UserError, match=r"data.additions is not set"):
         merged(MergedReader(name=base.name))
-    with pytest.raises(
-        UserError,
-        match=r"merge\.json: there is no merge; data\.additions names what .* action=merge wrote",
-    ):
+    with pytest.raises(UserError, match=r"merge\.json: there is no merge; data\.additions names what .*=merge wrote"):
         merged(MergedReader(name=base.name, additions=str(tmp_path)))
     with pytest.raises(UserError, match="holds another merge"):
         merged(MergedReader(name=base.name, additions=str(folder), digest="f" * 64))
