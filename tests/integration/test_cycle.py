@@ -110,7 +110,7 @@ def test_the_page_fits_and_fetches_nothing(fast: Told, browser, width: int) -> N
     assert page.said == []
     assert [url for url in page.fetched if not url.startswith("data:")] == [path.as_uri()]
     assert page.locator("svg.lines").count() == 2
-    assert page.locator("figure img").count() == len(fast.story["pictures"]) == 12
+    assert page.locator("figure img").count() == len(fast.story["pictures"]) == 24
     for link in page.locator("a").all():
         target = link.get_attribute("href")
         assert target.startswith("#") or (fast.folder / target).is_file(), target

@@ -13,7 +13,7 @@ from evensight.files import write_bytes
 from evensight.records.artifact import Artifact
 from evensight.runtime.predictor import Predictor
 
-EACH = 4  # pictures of a wave
+EACH = 8  # pictures of a wave
 
 
 def pictures(folder: Path, live: Live, models: Sequence[tuple[str, Artifact]]) -> list[dict[str, Any]]:
