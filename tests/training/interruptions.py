@@ -18,6 +18,7 @@ from training_places import Workplace
 from evensight.config import Config
 from evensight.interruption import Interrupted
 from evensight.run import Run
+from evensight.training import building
 from evensight.training import train as room
 from evensight.training.checkpoint import read_checkpoint
 
@@ -93,13 +94,13 @@ def end(
     if run is not None:
         config = dataclasses.replace(config, resume=True, run=str(run.folder))
     run = run or Run.create(config)
-    build = room.user_callbacks
+    build = building.user_callbacks
 
     def with_end(config: Config) -> list[Callback]:
         return [*build(config), *others, EndAt(moment, signum)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "user_callbacks", with_end)
+        patch.setattr(building, "user_callbacks", with_end)
         with pytest.raises((KilledError, Interrupted)) as caught:
             room.train(config, run, place.manifest, place.objective)
     return Ended(run, config, caught.value)

@@ -24,6 +24,7 @@ from evensight import names
 from evensight.cli import main
 from evensight.run import Run
 from evensight.runtime.script import script
+from evensight.training import building
 from evensight.training import train as room
 from evensight.training.checkpoint import network_weights, read_checkpoint
 from evensight.training.compiling import compile_training, explained
@@ -101,9 +102,9 @@ def test_resumed_run_equals_the_uninterrupted_one(
     whole = place.fit(COMPILED, *OVERRIDES, *resumable).run
     assert num_graphs() == 1
     config = place.config(COMPILED, *OVERRIDES, *resumable)
-    run, build = Run.create(config), room.user_callbacks
+    run, build = Run.create(config), building.user_callbacks
     with monkeypatch.context() as patch:
-        patch.setattr(room, "user_callbacks", lambda config: [*build(config), KillAfter(1)])
+        patch.setattr(building, "user_callbacks", lambda config: [*build(config), KillAfter(1)])
         with pytest.raises(KilledError):
             room.train(config, run, place.manifest, place.objective)
     # Two steps an epoch; the kill came after the first of the second epoch.
@@ -136,8 +137,8 @@ def test_phases_train_what_they_say(place: Workplace, monkeypatch: pytest.Monkey
         def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
             seen.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
 
-    build = room.user_callbacks
-    monkeypatch.setattr(room, "user_callbacks", lambda config: [*build(config), Look()])
+    build = building.user_callbacks
+    monkeypatch.setattr(building, "user_callbacks", lambda config: [*build(config), Look()])
     for overrides in ((COMPILED,), ()):
         place.fit(*overrides, method={"name": "head_first"})
     assert num_graphs() == 2  # one a phase: what learns has changed

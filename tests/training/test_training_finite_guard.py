@@ -24,6 +24,7 @@ from evensight.config import Config
 from evensight.errors import RunError, UserError
 from evensight.interruption import Interrupted
 from evensight.run import Run
+from evensight.training import building
 from evensight.training import train as room
 from evensight.training.callbacks.finite_guard import FiniteGuard
 from evensight.training.callbacks.metrics_file import read_lines
@@ -108,7 +109,7 @@ def fit(
         return [PoisonBatches(where or set(), times), *others]
 
     with monkeypatch.context() as patch:
-        patch.setattr(room, "user_callbacks", callbacks)
+        patch.setattr(building, "user_callbacks", callbacks)
         result = room.train(config, run, place.manifest, place.objective)
     return Fitted(config, run, place.manifest, place.objective, result)
 

@@ -20,6 +20,7 @@ from evensight.cues.reliance import DonorBank
 from evensight.data.dataset import ImageDataset
 from evensight.errors import RunError, UserError
 from evensight.interruption import Interrupted
+from evensight.training import building
 from evensight.training import train as room
 from evensight.training.callbacks.ema import newest_share
 from evensight.training.callbacks.metrics_file import read_lines
@@ -155,7 +156,7 @@ def test_nan_ends_the_run_and_is_never_the_best(place: Workplace, monkeypatch: p
             BREAK["now"] = trainer.current_epoch == 1
 
     monkeypatch.setattr(ERM, "loss", loss)
-    monkeypatch.setattr(room, "user_callbacks", lambda config: [BreakLater()])
+    monkeypatch.setattr(building, "user_callbacks", lambda config: [BreakLater()])
     config = place.config("trainer.max_epochs=3", "finite_guard.enabled=false")
     run = room.Run.create(config)
     with pytest.raises(RunError, match=r"not finite: train/loss is nan in epoch 2"):
@@ -192,7 +193,7 @@ def test_an_interrupt_is_passed_on_and_the_checkpoints_stay(place: Workplace, mo
             if trainer.current_epoch == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(room, "user_callbacks", lambda config: [PressKey()])
+    monkeypatch.setattr(building, "user_callbacks", lambda config: [PressKey()])
     config = place.config("reliance.cues=[]")
     run = room.Run.create(config)
     before = signal.getsignal(signal.SIGINT)

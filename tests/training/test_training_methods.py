@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from evensight.training.classifier import frozen, join_views, matches, seed_device, step_seed
+from evensight.training.classifier import join_views, seed_device, step_seed
+from evensight.training.freezing import frozen, matches
 from evensight.training.methods.base import DataFacts
 from evensight.training.methods.erm import ERM, balanced_weights
 from evensight.training.task import SingleLabel

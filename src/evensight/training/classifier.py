@@ -8,15 +8,14 @@ that is not finite ends the run before a checkpoint can hold it.
 
 from __future__ import annotations
 
-import fnmatch
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from evensight import names
@@ -31,6 +30,7 @@ from evensight.training.compiling import compile_training
 from evensight.training.epoch_sums import EpochSums
 from evensight.training.focus.focused import Focused
 from evensight.training.focus.settings import Focus
+from evensight.training.freezing import freeze, frozen
 from evensight.training.methods.base import Batch, DataFacts, Method, Phase
 from evensight.training.optim import build_optimizer, build_schedule, clip_gradients, scale_learning_rate
 from evensight.training.position import position, settle
@@ -290,25 +290,6 @@ class Classifier(lightning.LightningModule):
     def _validation_figures(self) -> dict[str, float]:
         total, n = self.trainer.strategy.reduce(self._sums.validation.clone(), reduce_op="sum").tolist()
         return {"val/loss": total / n} if n else {}
-
-
-def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Returns whether a name fits one of the `fnmatch` patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def freeze(module: nn.Module, trainable: Sequence[str]) -> None:
-    """Has the parameters with the names of a phase learn, and no others."""
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(matches(name, trainable))
-
-
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields the modules that have parameters of their own, none of which learns."""
-    for part in module.modules():
-        own = list(part.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
-            yield part
 
 
 def initial_values(hparams: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from evensight.objective.objective import Objective
 from evensight.ranks.devices import on_gpu
 from evensight.ranks.world import world
 from evensight.run import ORIGIN, Run
+from evensight.training.building import untrained
 from evensight.training.checkpoint import check_weights, network_weights, read_checkpoint, write_checkpoint
 from evensight.training.classifier import Classifier
 from evensight.training.focus.focused import Focused
@@ -33,7 +34,7 @@ from evensight.training.focus.record import FOCUS, PICTURES
 from evensight.training.focus.settings import Focus, method_section
 from evensight.training.methods.facts import data_facts
 from evensight.training.methods.last_layer import LastLayer
-from evensight.training.train import TrainResult, load_best, untrained
+from evensight.training.train import TrainResult, load_best
 from evensight.training.training_images import TrainingImages
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,8 @@ from evensight.training.callbacks.best_checkpoint import BestCheckpoint
 from evensight.training.callbacks.ema import AverageWeights
 from evensight.training.callbacks.last_checkpoint import LastCheckpoint
 from evensight.training.checkpoint import read_checkpoint
-from evensight.training.classifier import Classifier, initial_values, matches
+from evensight.training.classifier import Classifier, initial_values
+from evensight.training.freezing import matches
 from evensight.training.methods.base import Phase, Weights
 from evensight.training.trainer import quiet
 
