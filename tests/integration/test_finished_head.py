@@ -85,9 +85,19 @@ def test_the_new_run_is_complete_and_says_where_it_is_from(finished: Run, repair
     origin = repaired.read_json("origin.json")
     assert origin is not None
     assert origin["run"] == str(finished.folder)
+    assert origin["identity"] == (finished.read_json("artifact/contract.json") or {})["identity"]
     assert origin["method"]["name"] == "afr"
     assert (origin["held_back"], origin["num_images"]) == (False, 256)
     assert "nothing was held back" in repaired.log_file.read_text(encoding="utf-8")
+    page = repaired.report.read_text(encoding="utf-8")
+    for words in (
+        f"grey/{finished.folder.name}",
+        origin["identity"],
+        "fitted anew by <b>afr</b>",
+        "256 training images",
+    ):
+        assert words in page, words
+    assert "fitted anew" not in finished.report.read_text(encoding="utf-8")
 
 
 def test_what_reads_a_run_reads_this_one(repaired: Run, tmp_path: Path) -> None:
@@ -111,7 +121,8 @@ def test_ended_before_the_fit_and_gone_on_with(repaired: Run, tmp_path: Path) ->
     (ended.folder / "finished.json").unlink()
     ended.metrics_file.unlink()
     origin = ended.read_json("origin.json") or {}
-    ended.write_json("origin.json", {key: origin[key] for key in ("schema_version", "run", "head", "attribute")})
+    begun = ("schema_version", "run", "identity", "head", "attribute")
+    ended.write_json("origin.json", {key: origin[key] for key in begun})
     assert main(["train", f"run={ended.folder}", "resume=true"]) == 0
     assert ended.finished is not None
     assert ended.read_json("origin.json") == origin

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from evensight.errors import UserError
 from evensight.objective import verdict_file
 from evensight.objective.verdict_file import RequirementRecord, VerdictFile
+from evensight.run import ORIGIN
 
 # In the order of a model's life; the last one there is the one the report opens with.
 STAGES = ("validation", "test", "pilot", "monitor")
@@ -43,6 +44,7 @@ class RunFiles:
     epochs: list[dict[str, Any]]
     stages: list[Stage]
     focus: dict[str, Any]
+    origin: dict[str, Any]
 
     @property
     def classes(self) -> list[str]:
@@ -103,6 +105,7 @@ def read_folder(folder: Path) -> RunFiles:
         epochs=_lines(folder / "metrics.jsonl"),
         stages=[_stage(folder, name) for name in STAGES if (folder / "verdicts" / f"{name}.json").is_file()],
         focus=_json(folder / "focus.json"),
+        origin=_json(folder / ORIGIN),
     )
 
 

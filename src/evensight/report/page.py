@@ -13,6 +13,7 @@ from evensight.report.cues import cues_view
 from evensight.report.figures import Bar, Cell, RelianceFigures
 from evensight.report.focus import focus_view
 from evensight.report.folder import RunFiles, Stage
+from evensight.report.origin import origin_view
 from evensight.report.pictures import data_uri
 from evensight.report.summary import standing_out
 from evensight.report.training import curves, speed
@@ -49,6 +50,7 @@ def page(run: RunFiles) -> dict[str, Any]:
         "stages": views,
         "standing_out": _sentence(last),
         "facts": _facts(run, last),
+        "origin": origin_view(run),
         "looks": _looks(run, last) if last else None,
         "focus": focus_view(run),
         "curves": curves(run),
@@ -230,6 +232,7 @@ def _name(run: RunFiles, index: int | None) -> str:
 def _identities(run: RunFiles, last: Stage | None) -> list[tuple[str, str]]:
     pairs = [
         ("artifact", run.contract.get("identity")),
+        ("its network, of the artifact", run.origin.get("identity")),
         ("run configuration", run.contract.get("run", {}).get("identity")),
         ("data (content)", last.verdict.data if last else None),
         ("test rows", run.contract.get("data", {}).get("test")),

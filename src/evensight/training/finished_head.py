@@ -74,7 +74,9 @@ def source_of(config: Config) -> tuple[Run, Config]:
 def inherit(run: Run, source: Run, config: Config) -> None:
     """Writes to a new run what it has from the old one, and how its last layer is to be fitted."""
     wish = {"head": config.focus.head, "attribute": config.focus.attribute}
-    run.write_json(ORIGIN, {"schema_version": SCHEMA_VERSION, "run": str(source.folder), **wish})
+    artifact = source.read_json("artifact/contract.json") or {}  # none where the old run was not exported
+    known = {"run": str(source.folder), "identity": artifact.get("identity")}
+    run.write_json(ORIGIN, {"schema_version": SCHEMA_VERSION, **known, **wish})
     for name in _RECORDED:
         found = source.read_json(name)
         if found is not None:
