@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 from training_places import Workplace
 
@@ -154,6 +155,58 @@ def test_balanced_subsets_have_cells_alike_and_every_image_a_weight() -> None:
     large = np.array([[90, 50, 0], [60, 70, 0]])
     chosen, _ = balanced_subset(cells_of(large), large.astype(float), 20, 0)
     assert np.bincount(cells_of(large)[chosen]).tolist() == [50, 50, 0, 50, 50]
+
+
+@pytest.mark.parametrize(
+    ("counts", "size"),
+    [
+        ([[90, 50, 0], [60, 70, 0]], 50),
+        ([[90, 1, 0], [60, 70, 0]], 1),  # a cell of one image: one image of every cell, as the paper has it
+        ([[90, 0, 0], [60, 7, 0]], 7),  # an empty cell, with which the authors' subsets would be empty
+    ],
+)
+def test_with_cells_of_one_image_subsets_are_the_papers(counts: list[list[int]], size: int) -> None:
+    """Each cell that has images is there as often as the smallest one, none twice, and every image gets its turn."""
+    table = np.array(counts)
+    cells = np.random.default_rng(0).permutation(cells_of(table))
+    drawn: Counter[int] = Counter()
+    for number in range(600):
+        chosen, weights = balanced_subset(cells, table.astype(float), 1, number)
+        assert len(set(chosen.tolist())) == len(chosen)
+        found = np.bincount(cells[chosen], minlength=table.size).reshape(table.shape)
+        assert found.tolist() == (size * (table > 0)).tolist()
+        np.testing.assert_allclose(np.bincount(cells[chosen] // 3, weights), 0.5)
+        drawn.update(chosen.tolist())
+    assert len(drawn) == len(cells)
+    # An image of a cell of n is drawn with chance size / n: 600 draws, six deviations.
+    for cell in np.flatnonzero(table):
+        chance = size / table.ravel()[cell]
+        times = np.array([drawn[place] for place in np.flatnonzero(cells == cell)])
+        assert (np.abs(times - 600 * chance) <= 6 * np.sqrt(600 * chance * (1 - chance))).all()
+
+
+def test_the_layer_is_the_mean_of_scikit_learns_on_balanced_subsets() -> None:
+    """Equal weights, as in the paper: what each subset's own logistic regression finds, averaged."""
+    features, label, _ = problem()
+    level = np.random.default_rng(1).integers(0, 2, len(label))
+    levels = {"colour": 2}
+    facts = DataFacts(class_counts=[1, 1, 1], num_images=400, levels=levels, cells={}, default_attribute="colour")
+    options = {"penalty": "l2", "strength": 2.0, "cell_images": 1, "num_subsets": 3}
+    found = DFR(options, SingleLabel(["a", "b", "c"]), facts).solve(
+        Embedded(features, np.eye(3)[label], label, level[:, None]), Head(np.ones((3, 5)), np.zeros(3))
+    )
+    counts = np.zeros((3, 3))
+    np.add.at(counts, (label, level), 1)
+    scaled = StandardScaler().fit(features)
+    logits = []
+    for number in range(3):
+        chosen, _ = balanced_subset(label * 3 + level, counts, 1, number)
+        model = LogisticRegression(C=1 / 2.0, tol=1e-10, max_iter=10000)
+        fitted = model.fit(scaled.transform(features[chosen]), label[chosen])
+        logits.append(scaled.transform(features) @ fitted.coef_.T + fitted.intercept_)
+    expected, mine = np.mean(logits, axis=0), found.logits(features)
+    centred = [part - part.mean(axis=1, keepdims=True) for part in (expected, mine)]
+    np.testing.assert_allclose(centred[1], centred[0], atol=2e-3)
 
 
 def test_halves_part_every_cell() -> None:

@@ -33,10 +33,12 @@ class DFR(LastLayer):
     """Told the groups: each class and level of `attribute` that has images counts alike.
 
     As in the paper, the features are standardised, several balanced subsets are drawn, the penalty is chosen on one
-    half of the images by a fit on the other, and the layers fitted on the subsets are averaged. Unlike there, a cell
-    with fewer images than `cell_images` does not cut the others down to its number: it is used whole and its images
-    weigh more, and the penalty is chosen by the mean loss over cells and not by the worst cell, which a cell of three
-    images would decide. The bias has no penalty.
+    half of the images by a fit on the other, and the layers fitted on the subsets are averaged. A subset is drawn
+    without replacement, as by the authors' code: no image is in it twice. Unlike there, a cell with fewer images than
+    `cell_images` does not cut the others down to its number: it is used whole and its images weigh more (with
+    `cell_images` of 1 every cell has as many images as the smallest, as there); an empty cell, which leaves them with
+    no image at all, is passed over, and its class's other cells weigh more; and the penalty is chosen by the mean loss
+    over cells and not by the worst cell, which a cell of three images would decide. The bias has no penalty.
 
     Options of its own beside those of `LastLayer`:
 

@@ -52,7 +52,8 @@ class LastLayer(ERM, abc.ABC):
     """Fits the network by empirical risk minimisation on most images, then its last layer on the others.
 
     Options of its own: `held_back`, the share of the training images that only the last layer sees, the same share of
-    each stratum; 0 holds none back, and the last layer is fitted on those that the network was.
+    each stratum; 0 holds none back, and the last layer is fitted on those that the network was. It is fitted to
+    its optimum, on whole arrays: no fit has an image twice, and what is to count more has a weight.
     """
 
     allowed = (*ERM.allowed, "held_back")
