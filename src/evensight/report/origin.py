@@ -26,7 +26,7 @@ def origin_view(run: RunFiles) -> dict[str, Any] | None:
 
 
 def _settings(method: Mapping[str, Any]) -> str:
-    given = {key: value for key, value in method.items() if key != "name" and value is not None}
+    given = {key: value for key, value in method.items() if key != "name" and value}  # what is null or 0 is off
     return ", ".join(f"{key} {value}" for key, value in given.items())
 
 
