@@ -84,6 +84,10 @@ class Pool:
         )
 
 
+def _level(known: tuple[str, ...], level: str | None) -> int:
+    return -1 if level is None else known.index(level)
+
+
 def scored(artifact: Artifact, count: int = POOL) -> Pool:
     """Draws the pool from the data set's generator and asks the artifact once."""
     contract = artifact.contract
@@ -109,7 +113,8 @@ def scored(artifact: Artifact, count: int = POOL) -> Pool:
         probs=np.concatenate([part[0] for part in parts]),
         labels=np.array(labels),
         attributes={
-            name: np.array([known.index(level) for block in levels for level in block[name]])
+            # What an audit computed of training images nobody knows of traffic.
+            name: np.array([_level(known, level) for block in levels for level in block.get(name, [None] * BLOCK)])
             for name, known in contract.attributes.items()
         },
         described={
