@@ -20,7 +20,11 @@ ORIGIN = {
     "head": "dfr",
     "attribute": None,
 }
-FITTED = {"method": {"name": "dfr", "attribute": "colour", "label_smoothing": 0.0}, "held_back": True, "num_images": 1234}
+FITTED = {
+    "method": {"name": "dfr", "attribute": "colour", "label_smoothing": 0.0},
+    "held_back": True,
+    "num_images": 1234,
+}
 
 
 def page(folder: Path, origin: dict[str, Any] | None) -> str:
