@@ -35,6 +35,13 @@ def test_colour_goes_with_shape_in_the_first_wave_alone() -> None:
     assert shares["new_background"] == pytest.approx(0.125, abs=0.044)
 
 
+def test_classes_come_in_no_turn() -> None:
+    """Else every fourth label that comes back would be of the same two classes."""
+    drawn = READER.draw_traffic("cue_free", 0, 4000).labels
+    shares = [drawn[3::4].count(shape) / 1000 for shape in SHAPES]
+    assert max(abs(share - 0.125) for share in shares) < 0.063  # six standard errors
+
+
 def test_only_the_last_wave_has_a_background_that_the_objective_does_not_know() -> None:
     assert None not in READER.draw_traffic("cue_free", 0, 500).attributes["background"]
     assert set(READER.draw_traffic("new_background", 0, 500).attributes["background"]) == {None}
@@ -56,7 +63,7 @@ def test_traffic_is_the_same_however_it_is_cut() -> None:
 
 
 def test_where_the_class_is_the_colour_the_shape_is_the_attribute() -> None:
-    drawn = ShapesReader(label="colour").draw_traffic("as_trained", 0, 16)
+    drawn = ShapesReader(label="colour").draw_traffic("as_trained", 0, 64)
     assert set(drawn.labels) <= set(COLOURS)
     assert set(drawn.attributes["shape"]) <= set(SHAPES)
     assert "colour" not in drawn.attributes

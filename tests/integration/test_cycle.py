@@ -69,7 +69,7 @@ def test_every_answer_is_in_the_log_and_in_the_story(fast: Told) -> None:
     assert traffic.predictions.height == sent == 3 * 80
     assert traffic.predictions["id"].n_unique() == sent
     labelled = traffic.predictions.filter(traffic.predictions["label_state"] == "labelled")
-    assert labelled.height == sent / 4
+    assert sent / 4 - 40 < labelled.height < sent / 4 + 40  # six standard errors of 240 draws
     assert traffic.swaps.height == 0  # of nothing but the champion
     assert traffic.rejected.height == 0
 

@@ -144,7 +144,9 @@ class ShapesReader(Reader):
             raise unknown("wave", wave, self.waves)
         index = np.arange(start, start + count, dtype=np.int64)
         key = draws.keys(self.seed, len(SPLITS) + WAVES.index(wave), index)
-        content = dict(_drawn_contents(key, index, self.correlation if wave == "as_trained" else 0.0))
+        # Drawn, not in turn: senders do not take turns, and labels that come back are then of all shapes.
+        shape = draws.below(draws.words(key, 1, first=44)[:, 0], len(drawing.SHAPES))
+        content = _drawn_contents(key, shape, self.correlation if wave == "as_trained" else 0.0)
         if wave == "new_background":
             content["background"] = np.full_like(index, len(drawing.BACKGROUNDS))
         shown = (content["shape"], content["colour"], content["background"], content["size"])
@@ -204,15 +206,14 @@ def contents_of(
             (turn + cell) % (len(LEVELS["size"]) * len(LEVELS["background"])), len(LEVELS["background"])
         )
         return {"shape": shape, "colour": colour, "background": background, "size": size}
-    return _drawn_contents(_keys(reader, split, index), index, reader.correlation)
+    return _drawn_contents(_keys(reader, split, index), index % len(drawing.SHAPES), reader.correlation)
 
 
 def _drawn_contents(
-    key: NDArray[np.uint64], index: NDArray[np.int64], correlation: float
+    key: NDArray[np.uint64], shape: NDArray[np.int64], correlation: float
 ) -> dict[str, NDArray[np.int64]]:
-    """Draws what images show, [N]: shapes in turn, their own colour by chance, the rest alike."""
+    """Draws what images of given shapes show, [N]: the shape's own colour by chance, the rest alike."""
     word = draws.words(key, 4, first=40)
-    shape = index % len(drawing.SHAPES)
     own = draws.chance(word[:, 0], correlation)
     return {
         "shape": shape,
