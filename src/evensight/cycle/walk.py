@@ -16,7 +16,7 @@ from evensight.run import Run
 def walked(config: Config, artifact: Artifact, run: Run, watch: Path) -> list[dict[str, Any]]:
     """Returns where a requirement stands, stage by stage: what is there, and the digest of the objective it is part of.
 
-    It is the first that the monitor alarmed for; where it did not, the first that has a verdict there.
+    It is one on reliance that the monitor alarmed for, else the first that it did, else the first that it judged.
 
     Args:
         config: With the objective as it was stated.
@@ -43,10 +43,9 @@ def walked(config: Config, artifact: Artifact, run: Run, watch: Path) -> list[di
 
 
 def _chosen(monitored: VerdictFile) -> RequirementRecord:
-    alarmed = monitored.extra["alarms"]
-    labels = [alarm["label"] for alarm in alarmed if alarm["kind"] == "requirement"]
-    judged = [row.label for row in monitored.requirements if row.verdict is not None]
-    return monitored.row((labels or judged)[0])
+    judged = [row for row in monitored.requirements if row.verdict is not None]
+    alarmed = [row for row in judged if row.verdict == "FAIL"]
+    return next((row for row in alarmed if row.metric == "reliance"), (alarmed or judged)[0])
 
 
 def _line(where: str, found: VerdictFile, label: str) -> dict[str, Any]:
