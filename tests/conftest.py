@@ -54,11 +54,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def made() -> Made:
-    """A run with its artifact; not to be written to."""
+def made() -> Iterator[Made]:
+    """A run with its artifact; not to be written to, since tests come in any order."""
     import made_artifact
 
-    return made_artifact.shared()
+    shared = made_artifact.shared()
+    yield shared
+    assert not (shared.artifact.folder / "attached").exists(), "a test attached something to the artifact of all tests"
 
 
 @pytest.fixture

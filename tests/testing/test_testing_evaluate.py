@@ -30,6 +30,12 @@ COLOURS = [colour for _, colour, _ in itertools.product(range(3), range(3), rang
 
 
 @pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> made_artifact.Made:
+    """One of this module's own: its test verdict is attached to it, and a model with a FAIL is not served."""
+    return made_artifact.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(tmp_path_factory.mktemp("evaluated"))
 
