@@ -164,12 +164,8 @@ class Around:
     def retrained(self, merged: Merged, champion: Artifact) -> Artifact:
         """Trains the challenger with the focus that the plan asks for."""
         with self.story.step("Stages 3 to 5 again: the challenger") as said:
-
-            def job(config: Config, folder: Path | None = None) -> int:
-                return pipeline.main_job(config, folder)
-
             focus = list(self.story.facts["turned_off"])
-            run = train(self.runs[champion.identity], merged, job, focus, registry=self.registry)
+            run = train(self.runs[champion.identity], merged, pipeline.main_job, focus, registry=self.registry)
             artifact = Artifact.open(run.artifact)
             self.runs[artifact.identity] = run
             said.append(self._tested(artifact))

@@ -49,7 +49,7 @@ class Live:
     story: Story
     answers: dict[str, Answer] = field(default_factory=dict)
     _next: dict[str, int] = field(default_factory=dict)  # first image of a wave that was not sent
-    _told: set[tuple[str, ...]] = field(default_factory=set)
+    _told: set[tuple[str, str]] = field(default_factory=set)  # identity and label of the alarms that are in the story
 
     @property
     def sent(self) -> int:
@@ -114,7 +114,6 @@ class Live:
         self._settled()
         found = monitor(artifact, self.log, out)
         write_monitor_report(out)
-        alarms = [alarm for alarm in found.alarms if (artifact.identity, *alarm.name) not in self._told]
         self.story.looks.append(
             {
                 "after": self.sent,
@@ -123,13 +122,14 @@ class Live:
                 "alarms": [_plain(alarm) for alarm in found.alarms],
             }
         )
-        labels = sorted({alarm.label for alarm in alarms if alarm.label not in self._labels(artifact)})
-        for label in labels:
-            first = next(alarm for alarm in alarms if alarm.label == label)
+        first_of = {alarm.label: alarm for alarm in reversed(found.alarms)}
+        for label, first in sorted(first_of.items(), key=lambda item: item[0]):
+            if (artifact.identity, label) in self._told:
+                continue
+            self._told.add((artifact.identity, label))
             kind = "alarm" if first.kind == "requirement" else "shift"
             cue = _cue_of(artifact, label) if kind == "alarm" else None
             self.story.moment(self._place(artifact, first), f"{first.kind}: {first.what}", kind, cue)
-        self._told |= {(artifact.identity, *alarm.name) for alarm in alarms}
         return found
 
     def measure_blocks(self) -> None:
@@ -146,9 +146,6 @@ class Live:
         """Whether the label of a request comes back: by a hash, so that no class or wave has more of them."""
         word = int.from_bytes(hashlib.sha256(f"label {number}".encode()).digest()[:8])
         return word < self.settings.labelled * 2.0**64
-
-    def _labels(self, artifact: Artifact) -> set[str]:
-        return {name[2] for name in self._told if name[0] == artifact.identity}
 
     def _place(self, artifact: Artifact, alarm: Alarm) -> int:
         """Returns after how many requests of the whole traffic an alarm came."""
