@@ -68,6 +68,21 @@ def test_another_fault_stays_what_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_folder_is_taken_without_its_name_being_free_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty folder may be a name that a process took for itself: see `evensight.update.folders`."""
+    moved = []
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda self, to: (moved.append(self), rename(self, to))[1])
+    (tmp_path / "taken").mkdir()
+    with files.staged(tmp_path / "taken") as folder:
+        (folder / "a.txt").write_text("a")
+    assert tmp_path / "taken" not in moved
+    assert (tmp_path / "taken" / "a.txt").read_text() == "a"
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+
+
 def test_a_staged_folder_takes_the_place_of_the_old_one_or_leaves_it(tmp_path: Path) -> None:
     target = tmp_path / "pictures"
     for content in ("one", "two"):

@@ -75,13 +75,22 @@ def staged(path: Path, complete: Callable[[Path], bool] | None = None) -> Iterat
             if complete is None or complete(temporary):
                 _sync_files(temporary)
                 temporary.chmod(0o777 & ~_umask())  # mkdtemp makes folders private; a run folder is read by colleagues
-                if path.exists():
-                    path.rename(old)
-                temporary.rename(path)
+                _take_place(temporary, path, old)
                 sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path, old: Path) -> None:
+    """Renames a folder to `path`; what is there goes to `old`, but for an empty folder, whose name is never free."""
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        path.rename(old)
+        temporary.rename(path)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -191,8 +191,10 @@ def _one_torch_thread(of_others: int) -> None:
 
     OpenMP keeps the number by thread, and torch hands the latest one to threads that start later; so a short-lived
     thread sets that back. Every worker sets back the number of the thread that made the pool: what a worker finds
-    itself may be another worker's 1.
+    itself may be another worker's 1. Torch hands a thread that number when it first asks, also after it was set: so
+    each asks first.
     """
+    torch.get_num_threads()
     torch.set_num_threads(1)
     restore = threading.Thread(target=torch.set_num_threads, args=(of_others,))
     restore.start()
