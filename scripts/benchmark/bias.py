@@ -6,11 +6,12 @@
     python scripts/benchmark/bias.py --quick                      # a dozen small rows, under 10 minutes on 2 cores
     python scripts/benchmark/bias.py --show                       # the table and the page from what is there
     python scripts/benchmark/bias.py --select mnist-cnn-0.5-erm   # learning rates on validation images alone
+    python scripts/benchmark/bias.py --trainer gpu --jobs 12      # a table of its own, on one GPU in mixed precision
 
-Several processes of one thread each. A finished row and seed is stored under `--runs-dir`, or kept in `results/bias`,
-and never runs again, unless its command has changed; one that was interrupted starts again. Writes a JSON file with
-every run, its intervals, the hardware and the versions, and a page beside it. Real images are looked for as
-everywhere: EVENSIGHT_DATA, or shared/data beside the clone.
+Several processes of one thread each. A finished row and seed is stored under `--runs-dir`, or kept in `results/bias`
+and `results/bias_gpu`, and never runs again, unless its command has changed; one that was interrupted starts again.
+Writes a JSON file with every run, its intervals, the hardware and the versions, and a page beside it. Real images are
+looked for as everywhere: EVENSIGHT_DATA, or shared/data beside the clone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,11 @@ QUICK = "quick"
 def main(arguments: Sequence[str], rows: Sequence[Row] = ROWS) -> int:
     """Does what is asked for; returns 1 where a run failed, 130 where it was interrupted."""
     options = _parser().parse_args(arguments)
-    folder = options.runs_dir or Path("runs/bias_quick" if options.quick else "runs/bias")
-    out = options.out or Path("benchmarks/bias_quick.json" if options.quick else "benchmarks/bias.json")
+    name = "_".join(filter(None, ("bias", options.trainer, QUICK if options.quick else None)))
+    folder = options.runs_dir or Path("runs") / name
+    out = options.out or Path("benchmarks") / f"{name}.json"
+    if options.trainer:
+        rows = [replace(row, overrides=(*row.overrides, f"trainer={options.trainer}")) for row in rows]
     wanted = chosen(options.rows or ([QUICK] if options.quick else []), rows)
     most = 1 if options.quick and options.seeds is None else options.seeds
     if options.plan:
@@ -86,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=words, default=[], help="names, patterns and sets, with commas")
     parser.add_argument("--seeds", type=int, default=None, help="at most this many of each row")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once, one thread each")
+    parser.add_argument("--trainer", choices=("cpu", "gpu"), default=None, help="of every run; names the files too")
     parser.add_argument("--quick", action="store_true", help="fewer images, epochs, rows and seeds; other files")
     parser.add_argument("--out", type=Path, default=None, help="benchmarks/bias.json; the page goes beside it")
     parser.add_argument("--runs-dir", type=Path, default=None, help="runs/bias: runs, data, logs and results")

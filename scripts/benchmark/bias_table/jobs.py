@@ -34,7 +34,7 @@ _BLIND = (
 _AUDIT = ("audit.skip=[label_errors]", "audit.num_workers=1")
 _OF_DATA = ("experiment", "data", "objective")
 # Results that are kept with the project, so that any clone goes on where another one stopped.
-KEPT = Path(__file__).parents[3] / "results" / "bias"
+KEPT = tuple(Path(__file__).parents[3] / "results" / name for name in ("bias", "bias_gpu"))
 PROGRAM = (sys.executable, "-m", "evensight")
 REFUSED = 2  # the status of a wrong setting
 
@@ -91,7 +91,7 @@ class Job:
 
     def stored(self) -> dict[str, Any] | None:
         """Returns its result, from its folder or of those kept; None where none was made by this command."""
-        for path in (self.result, KEPT / self.row.name / f"{self.seed}.json"):
+        for path in (self.result, *(kept / self.row.name / f"{self.seed}.json" for kept in KEPT)):
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
@@ -144,8 +144,13 @@ class Commands:
                     process.terminate()
 
 
-def perform(job: Job, commands: Commands) -> dict[str, Any]:
+def perform(job: Job, commands: Commands, at_once: int = 1) -> dict[str, Any]:
     """Does one job from its beginning and stores its result, the last thing it does.
+
+    Args:
+        job: Not stored.
+        commands: Run it.
+        at_once: Processes that share the machine, for the record.
 
     Raises:
         RuntimeError: A command ended with another status than it should; the message names its log.
@@ -168,7 +173,8 @@ def perform(job: Job, commands: Commands) -> dict[str, Any]:
             _expect(status == 0, job, command, status, log)
             found |= figures.of_run(job.folder / "runs" / job.name / "latest", job.row.conflicting, job.row.stage)
     result = {"row": job.row.name, "seed": job.seed, "quick": job.quick, "overrides": job.overrides, **found}
-    result["made_on"] = {key: made[key] for key in ("commit", "dirty", "evensight", "processor", "cores")}
+    about = ("commit", "dirty", "evensight", "processor", "cores", "gpus")
+    result["made_on"] = {**{key: made[key] for key in about}, "torch": made["packages"]["torch"], "at_once": at_once}
     write_json(job.result, result)
     return result
 
@@ -218,7 +224,7 @@ def run_all(
 
     def one(job: Job) -> None:
         try:
-            result = perform(job, commands)
+            result = perform(job, commands, num_processes)
         except InterruptedError:
             return
         except (RuntimeError, OSError, ValueError, KeyError) as error:

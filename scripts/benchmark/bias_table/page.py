@@ -57,14 +57,23 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    made, rows = found["environment"], found["rows"]
+    rows = found["rows"]
     commits = sorted({str(run["made_on"]["commit"])[:10] for row in rows for run in row["runs"]})
     return [
         ("runs", f"{sum(len(row['runs']) for row in rows):,}"),
-        ("processor", f"{made['processor']}, {made['cores']} cores, a process of one thread each"),
-        ("torch", str(made["packages"].get("torch"))),
+        *_hardware(rows),
         ("commits", ", ".join(commits)),
     ]
+
+
+def _hardware(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Returns every machine and version that a run was made on, as the runs say."""
+    made = [run["made_on"] for row in rows for run in row["runs"]]
+    machines = {f"{one['processor']}, {one['cores']} cores, processes of one thread each" for one in made}
+    gpus = {name for one in made for name in one.get("gpus", ())}
+    versions = {one["torch"] for one in made if "torch" in one}
+    named = (("processor", machines), ("GPU", gpus), ("torch", versions))
+    return [(name, "; ".join(sorted(found))) for name, found in named if found]
 
 
 def _by_section(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
