@@ -36,6 +36,8 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
     # Of Python 3.13.0 alone, and its user can do something about it.
     pytest.mark.filterwarnings("ignore:Guards may run slower on Python 3.13.0"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),  # torch 2.11's own inductor
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # advice for networks in 32 bit, on a GPU
 ]
 
 REPOSITORY = Path(__file__).parent.parent.parent

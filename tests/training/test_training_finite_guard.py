@@ -294,6 +294,7 @@ def test_no_step_waits_for_the_device(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature")
 @pytest.mark.parametrize("overrides", [(), ("optimizer=sgd",), ("trainer.gradient_clip_val=1.0",)])
 def test_no_step_waits_on_a_gpu_and_a_bad_one_is_as_if_it_had_not_been(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
