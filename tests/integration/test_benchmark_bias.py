@@ -53,6 +53,30 @@ def test_every_command_composes_and_one_that_takes_its_last_epoch_validates_afte
                 assert config.trainer.check_val_every_n_epoch == config.trainer.max_epochs, row.name
 
 
+@pytest.mark.slow
+def test_a_table_on_a_gpu_has_the_settings_of_the_same_rows_but_for_the_device(tmp_path, monkeypatch):
+    recorded = []
+    monkeypatch.setattr(bias, "run_all", lambda left, *_: recorded.extend(left) or [])
+    monkeypatch.setattr(jobs, "KEPT", ())
+    for flags in ([], ["--trainer", "gpu"]):
+        flags = ["--rows", "irm-colour-off,composite-95-erm,shapes-95-shape", "--seeds", "1", *flags]
+        assert bias.main([*flags, "--runs-dir", str(tmp_path), "--out", str(tmp_path / "bias.json")]) == 0
+    for own, other in zip(recorded[:3], recorded[3:], strict=True):
+        one, two = (compose(job.overrides) for job in (own, other))
+        assert two.trainer.accelerator == "gpu"
+        assert two.trainer.precision == "bf16-mixed"
+        two.trainer.accelerator, two.trainer.precision = one.trainer.accelerator, one.trainer.precision
+        assert one == two
+
+
+def test_seconds_of_a_machine_that_many_runs_share_are_no_figure():
+    run = {"cue": "colour", "seconds": {"train": 100.0}, "training": {"epoch_seconds": 2.0}}
+    for at_once, expected in ((None, 100.0), (2, 100.0), (15, None)):
+        made_on = {} if at_once is None else {"made_on": {"at_once": at_once}}
+        assert summary.value({**run, **made_on}, "command_seconds") == expected
+        assert (summary.value({**run, **made_on}, "epoch_seconds") is None) == (expected is None)
+
+
 def test_rows_that_are_told_nothing_have_an_audit_that_is_told_nothing():
     """An objective that bounds reliance on colour, or test labels, would name the cue to the audit."""
     row = next(row for row in ROWS if row.name == "mnist-cnn-0.5-audit-groups")

@@ -12,10 +12,13 @@ from bias_table.row import KINDS, Row, Target
 from evensight.metrics.intervals import clopper_pearson
 
 CONFIDENCE = 0.95
+# Of a machine that more runs share, these say nothing of a run.
+SECONDS = ("images_per_second", "epoch_seconds", "training_seconds", "command_seconds")
+MOST_AT_ONCE = 2
 # Of one run, that a mean over seeds is taken of.
 FIGURES = (
     *("accuracy", "conflicting", "worst_class", "passes", "reliance", "redraw", "alarms", "refused"),
-    *("images_per_second", "epoch_seconds", "training_seconds", "command_seconds"),
+    *SECONDS,
 )
 RATES = ("accuracy", "conflicting", "worst_class", "redraw")
 
@@ -25,8 +28,11 @@ Run = Mapping[str, Any]
 def value(run: Run, figure: str) -> float | None:
     """Returns one figure of one run; None where it has none.
 
-    Reliance and redraw are those on the run's `cue`, reliance by the operator that says most.
+    Reliance and redraw are those on the run's `cue`, reliance by the operator that says most. Seconds are those of runs
+    that had the machine to themselves, or shared it with one.
     """
+    if figure in SECONDS and run.get("made_on", {}).get("at_once", 1) > MOST_AT_ONCE:
+        return None
     if figure in ("accuracy", "conflicting", "worst_class"):
         found = run.get(figure)
         return None if found is None else float(found["estimate"])
