@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bias_table.digits import AUDITED_CUES, AUDITED_GROUPS
-from bias_table.row import BY_OBJECTIVE, CUE, LAST_EPOCH, NOTHING, Row, Target
+from bias_table.row import BOUND, BY_OBJECTIVE, CUE, LAST_EPOCH, NOTHING, Row, Target
 
 EPOCHS = 20  # turning a cue off makes learning slower; the experiment itself has 12
 # Validation after the last epoch alone: nothing about an epoch can be chosen by it.
@@ -60,7 +60,10 @@ def _focused() -> list[Row]:
     quick = ("headline", "quick")
     rows = [replace(_shape(0.95), sets=quick), replace(_erm(0.95), sets=quick)]
     rows += [row for correlation in (0.99, 1.0) for row in (_shape(correlation), _erm(correlation))]
-    return [replace(row, priority=11, targets=targets) if row.baseline else row for row in rows]
+    rows = [replace(row, priority=11, targets=targets) if row.baseline else row for row in rows]
+    auto = _line(0.95, "auto", "focus=auto", BOUND, "focus=auto")
+    met = Target("reliance", 0.05, at_least=False, every=True)  # the objective's bound
+    return [*rows, replace(auto, seeds=3, minutes=3.3, priority=16, targets=(Target("conflicting", 0.96), met))]
 
 
 def _told_nothing() -> list[Row]:
