@@ -19,7 +19,7 @@ from evensight.names import CUES, DESCRIBED_ONLY, FOCUS_METHODS, METHODS, REMOVA
 from evensight.training.classifier import join_views
 from evensight.training.focus.consistency import divergence
 from evensight.training.focus.focused import Focused
-from evensight.training.focus.randomize import ORDER, in_order, noise_columns, randomized
+from evensight.training.focus.randomize import AT_ONCE, ORDER, OWN_COLUMNS, in_order, noise_columns, randomized
 from evensight.training.focus.settings import Focus, grey_gives_away, resolve
 from evensight.training.methods.base import DataFacts
 from evensight.training.methods.erm import ERM
@@ -66,16 +66,22 @@ class Pooled(nn.Module):
         return self.head(image.float().mean(dim=(2, 3)) / 255)
 
 
-def test_every_image_gets_the_cue_of_another_and_each_cue_is_given_once() -> None:
+@pytest.mark.parametrize("name", ["colour", "brightness", "border", "texture"])
+def test_every_image_gets_the_cue_of_another_and_each_cue_is_given_once(name: str) -> None:
     """By the definition: the donors are the batch sorted by a column of the noise."""
-    given = batch(noise_columns(build_cues(["colour"])))
-    colour = build_cue("colour")
+    cue = build_cue(name)
+    num = 2 * AT_ONCE + 5  # donors in other parts than the image's
+    given = batch(noise_columns([cue]), num)
     donors = np.argsort(given["noise"][:, 0].numpy())
-    assert sorted(donors) == list(range(NUM))
-    found = randomized(given, [colour], torch.ones(1), given["noise"])
-    for image, donor, place in zip(found, donors, range(NUM), strict=True):
-        alone = colour.randomize(
-            given["image"][place : place + 1], given["image"][donor : donor + 1], torch.zeros(1, 0), {}, {}
+    assert sorted(donors) == list(range(num))
+    found = randomized(given, [cue], torch.ones(1), given["noise"])
+    for image, donor, place in zip(found, donors, range(num), strict=True):
+        alone = cue.randomize(
+            given["image"][place : place + 1],
+            given["image"][donor : donor + 1],
+            given["noise"][place : place + 1, OWN_COLUMNS:],
+            {},
+            {},
         )
         assert torch.equal(image, alone[0])
 

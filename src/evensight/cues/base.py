@@ -25,6 +25,7 @@ class Cue(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     operators: ClassVar[tuple[str, ...]] = ()  # what `transplant` knows; empty: the cue can be described only
     removable: ClassVar[bool] = False  # whether `remove` is there
+    reads: ClassVar[bool] = False  # whether `read` and `give` are there: a few numbers are all that a donor gives
 
     def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns what the cue says of each image, as features float32 `[B, F]`, finite, roughly in [-1, 1]."""
@@ -34,6 +35,17 @@ class Cue(nn.Module):
         self, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
     ) -> Tensor:
         """Returns each image with this cue taken from its donor, all else kept: what focus trains on."""
+        raise NotImplementedError
+
+    def read(self, image: Tensor) -> Tensor:
+        """Returns what `give` needs of an image and of its donor, float64 `[B, K]`; only where the cue `reads`.
+
+        Whoever pairs the images of a batch with one another reads each once.
+        """
+        raise NotImplementedError
+
+    def give(self, image: Tensor, own: Tensor, donor: Tensor) -> Tensor:
+        """Returns what `randomize` does, by what `read` says of each image and its donor; only where it `reads`."""
         raise NotImplementedError
 
     def transplant(

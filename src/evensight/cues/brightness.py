@@ -68,15 +68,17 @@ def matched(image: Tensor, donor: Tensor) -> Tensor:
 
 
 def stretched(
-    image: Tensor, donor: Tensor, most_gain: float = MOST_GAIN, least_contrast: float = LEAST_CONTRAST
+    image: Tensor, own: Tensor, donor: Tensor, most_gain: float = MOST_GAIN, least_contrast: float = LEAST_CONTRAST
 ) -> Tensor:
     """Gives each image the donor's luma of the ground and of what stands out, by one straight line; hue is kept.
+
+    `own` and `donor` are `ground_and_region` of the images and of their donors.
 
     Where the donor's region is darker than its ground and the image's is brighter, the line falls: the image becomes
     its negative in luma. An image, or a donor, where nothing stands out keeps its contrast and takes the ground's luma.
     """
-    ground, region = _ground_and_region(image)
-    donor_ground, donor_region = _ground_and_region(donor)
+    ground, region = own.unbind(dim=1)
+    donor_ground, donor_region = donor.unbind(dim=1)
     contrast, wanted = region - ground, donor_region - donor_ground
     plain = (contrast.abs() < least_contrast) | (wanted.abs() < least_contrast)
     gain = (wanted / torch.where(plain, torch.ones_like(contrast), contrast)).clamp(min=-most_gain, max=most_gain)
@@ -110,12 +112,13 @@ def outlines(image: Tensor, middle: float = MIDDLE_STEEPNESS, least: float = LEA
     return steep.mul_(per_image(scale)).round_().clamp_(0.0, 255.0)
 
 
-def _ground_and_region(image: Tensor) -> tuple[Tensor, Tensor]:
+def ground_and_region(image: Tensor) -> Tensor:
+    """Returns the luma of the ground and of what stands out, in whole grey levels, float64 `[B, 2]`."""
     level = level_of(image)
     ground, _, weight = standing_out(level)
     counts = weighed(level.long().flatten(1), weight.flatten(1), 256)
     region = torch.where(counts.sum(dim=1) > 0.0, quantile(counts, 0.5), ground)
-    return ground, region
+    return torch.stack([ground, region], dim=1)
 
 
 def _line(image: Tensor, level: Tensor, middle: Tensor, gain: Tensor, new_middle: Tensor) -> Tensor:
@@ -138,6 +141,7 @@ class Brightness(Cue):
     noise_size = 0
     operators = ("level", "quantiles", "region")
     removable = True
+    reads = True
 
     def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns 36 features, float32: shares of 16 bands of luma, of the ground and of what stands out, and moments.
@@ -158,7 +162,15 @@ class Brightness(Cue):
         self, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
     ) -> Tensor:
         """Returns the image with its donor's luma of ground and region; `noise` `[B, 0]` is not used."""
-        return stretched(image, donor)
+        return self.give(image, self.read(image), self.read(donor))
+
+    def read(self, image: Tensor) -> Tensor:
+        """Returns the luma of the ground and of what stands out."""
+        return ground_and_region(image)
+
+    def give(self, image: Tensor, own: Tensor, donor: Tensor) -> Tensor:
+        """Returns each image with another luma of ground and region."""
+        return stretched(image, own, donor)
 
     def transplant(
         self, operator: str, image: Tensor, donor: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
@@ -174,7 +186,7 @@ class Brightness(Cue):
             return moved(image, donor)
         if operator == "quantiles":
             return matched(image, donor)
-        return stretched(image, donor)
+        return self.give(image, self.read(image), self.read(donor))
 
     def remove(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns how steep luma is at each pixel, in grey: what is bright and what is dark, and by how much, is gone.

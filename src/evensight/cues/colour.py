@@ -153,6 +153,7 @@ class Colour(Cue):
     noise_size = 0
     operators = ("hue", "hue_luma", "tint")
     removable = True
+    reads = True
 
     def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns 24 features, float32: the hue histogram, the hue (1st and 2nd harmonic), strength, luma, area.
@@ -171,7 +172,15 @@ class Colour(Cue):
         self, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]
     ) -> Tensor:
         """Returns the image in its donor's hue, strength and luma; `noise` `[B, 0]` is not used."""
-        return turn(image, region(image), region(donor), True, True)
+        return self.give(image, self.read(image), self.read(donor))
+
+    def read(self, image: Tensor) -> Tensor:
+        """Returns `region` of each image."""
+        return region(image)
+
+    def give(self, image: Tensor, own: Tensor, donor: Tensor) -> Tensor:
+        """Returns each image in the hue, strength and luma of another region."""
+        return turn(image, own, donor, True, True)
 
     def transplant(
         self, operator: str, image: Tensor, donor: Tensor, extra: dict[str, Tensor], donor_extra: dict[str, Tensor]

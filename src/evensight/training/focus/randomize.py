@@ -56,10 +56,15 @@ def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tenso
 
 
 def _from_donors(cue: Cue, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor]) -> Tensor:
-    parts = []
     size = image.size(0) if image.is_cuda else AT_ONCE
-    for start in range(0, image.size(0), size):
-        own = slice(start, start + size)
+    slices = [slice(start, start + size) for start in range(0, image.size(0), size)]
+    if cue.reads:
+        chunks = [image[own].contiguous() for own in slices]
+        read = torch.cat([cue.read(pixels) for pixels in chunks])
+        given = [cue.give(pixels, read[own], read[donor[own]]) for pixels, own in zip(chunks, slices, strict=True)]
+        return torch.cat(given)
+    parts = []
+    for own in slices:
         others = donor[own]
         own_extra = {name: x[own] for name, x in extra.items()}
         donor_extra = {name: x[others] for name, x in extra.items()}
