@@ -97,13 +97,17 @@ def turn(
         uint8 `[B, 3, H, W]`. Where a colour does not fit into 0 to 255 at its luma, its chroma gives way, not the luma.
         An image without a coloured region is returned as it is.
     """
+    # Without a region of its own an image is turned by nothing, neither stretched nor moved: each pixel rounds back to
+    # what it was (all 2^24 colours do).
+    coloured = own[:, 2] > 0.0
     gain = (donor[:, 2] / own[:, 2].clamp(min=1.0)).clamp(max=most_gain)
+    gain = torch.where(coloured, gain, torch.ones_like(gain))
     cosine = gain * (own[:, 0] * donor[:, 0] + own[:, 1] * donor[:, 1])
     sine = gain * (own[:, 0] * donor[:, 1] - own[:, 1] * donor[:, 0])
     # A grey donor says nothing of the hue or luma; a balanced image turns by nothing, and keeps its gain.
     balanced = ((own[:, 0] == 0.0) & (own[:, 1] == 0.0)) | ((donor[:, 0] == 0.0) & (donor[:, 1] == 0.0))
     cosine = torch.where(balanced, gain, cosine)
-    shift = torch.where(donor[:, 2] > 0.0, donor[:, 3] - own[:, 3], torch.zeros_like(own[:, 3]))
+    shift = torch.where(coloured & (donor[:, 2] > 0.0), donor[:, 3] - own[:, 3], torch.zeros_like(own[:, 3]))
 
     luma, i, q = yiq(image)
     y = luma.mul_(0.001)
@@ -131,7 +135,7 @@ def turn(
     pixels[:, 0] = red.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
     pixels[:, 1] = green.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
     pixels[:, 2] = blue.mul_(fits).add_(y).round_().clamp_(0.0, 255.0)
-    return torch.where((own[:, 2] > 0.0)[:, None, None, None], pixels, image)
+    return pixels
 
 
 def _per_image(values: Tensor) -> Tensor:

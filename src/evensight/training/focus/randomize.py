@@ -42,7 +42,8 @@ def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tenso
         strength: Share of the images that are changed, by cue `[len(cues)]`.
         noise: `[B, noise_columns(cues)]`, uniform in [0, 1).
     """
-    image: Tensor = batch["image"]
+    # Cues' arithmetic on one channel takes up to twice as long in channels_last.
+    image: Tensor = batch["image"].contiguous()
     extra: dict[str, Tensor] = batch["extra"]
     start = 0
     for number, cue in enumerate(cues):
@@ -50,8 +51,8 @@ def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tenso
         start += own.size(1)
         donor = own[:, 0].argsort()
         changed = _from_donors(cue, image, donor, own[:, OWN_COLUMNS:], {name: extra[name] for name in cue.needs})
-        chosen = own[:, 1] < strength[number]
-        image = torch.where(chosen[:, None, None, None], changed, image)
+        chosen = (own[:, 1] < strength[number]).to(torch.uint8)[:, None, None, None]
+        image = changed.sub_(image).mul_(chosen).add_(image)  # modulo 256: exact, and a tenth of the time of `where`
     return image
 
 
@@ -59,16 +60,12 @@ def _from_donors(cue: Cue, image: Tensor, donor: Tensor, noise: Tensor, extra: d
     size = image.size(0) if image.is_cuda else AT_ONCE
     slices = [slice(start, start + size) for start in range(0, image.size(0), size)]
     if cue.reads:
-        chunks = [image[own].contiguous() for own in slices]
-        read = torch.cat([cue.read(pixels) for pixels in chunks])
-        given = [cue.give(pixels, read[own], read[donor[own]]) for pixels, own in zip(chunks, slices, strict=True)]
-        return torch.cat(given)
+        read = torch.cat([cue.read(image[own]) for own in slices])
+        return torch.cat([cue.give(image[own], read[own], read[donor[own]]) for own in slices])
     parts = []
     for own in slices:
         others = donor[own]
         own_extra = {name: x[own] for name, x in extra.items()}
         donor_extra = {name: x[others] for name, x in extra.items()}
-        # Cues' arithmetic on one channel takes up to twice as long in channels_last.
-        pixels = image[own].contiguous()
-        parts.append(cue.randomize(pixels, image[others].contiguous(), noise[own], own_extra, donor_extra))
+        parts.append(cue.randomize(image[own], image[others], noise[own], own_extra, donor_extra))
     return torch.cat(parts)
