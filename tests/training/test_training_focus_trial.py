@@ -103,6 +103,8 @@ def test_label_that_is_the_colour_is_refused_with_the_loss_on_conflicting_images
     sentence = str(refused.value)
     assert f"falls from {found.without_focus:.3f} to {found.with_focus:.3f}" in sentence
     assert f"on {found.n} validation images that conflict (pattern)" in sentence
+    # No image tells a colour that is the label from a shortcut that holds everywhere.
+    assert "; unless these images too are misled by colour, which none of them contradicts; leave colour" in sentence
     assert sentence.endswith("focus.force=true.")
 
 

@@ -15,7 +15,8 @@ for. A cue that is learnt in minutes and not in seconds is not seen to be needed
 seconds found no such loss.
 
 Where no validation image contradicts the cue (correlation 1), **nothing can tell** two labels apart that always go
-together: the trial says so, and the user's word counts (`objective.essential_cues`).
+together: the trial says so, and the user's word counts (`objective.essential_cues`). A cue that is refused may be such
+a one (on BAR, where each action has its place in training and validation alike): the sentence says that as well.
 """
 
 from __future__ import annotations
@@ -172,6 +173,9 @@ def _concluded(result: Trial, essential: Sequence[str]) -> Trial:
         return replace(result, verdict=REFUSED, needed=stated, sentence=words)
     if result.needed:
         words = f"the objective needs {_listed(result.needed)}: {_falls(result)}"
+        both_ways = [cue for cue in result.needed if cue in result.untold]
+        if both_ways:
+            words += f"; unless these images too are misled by {_listed(both_ways)}, which none of them contradicts"
         return replace(result, verdict=REFUSED, sentence=words)
     if result.untold:
         words = (
