@@ -96,7 +96,7 @@ def test_a_group_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_requirement_out_of_reach_is_named_from_half_way_on(place: Workplace, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        place.fit("trainer.max_epochs=4", "optimizer.lr=1e-6", "reliance.cues=[]")
+        place.fit("trainer.max_epochs=4", "optimizer.lr=1e-6", "reliance.cues=[colour]")
     said = [record.message for record in caplog.records if "out of reach" in record.message]
     assert len(said) == 1
     assert said[0].startswith("epoch 2: ")
@@ -166,7 +166,7 @@ def test_line_of_an_epoch() -> None:
 
 def test_a_line_an_epoch_without_a_terminal(place: Workplace, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        place.fit("reliance.cues=[]")
+        place.fit("reliance.cues=[colour]")
     lines = [
         record.message
         for record in caplog.records

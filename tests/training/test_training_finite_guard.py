@@ -32,7 +32,7 @@ from evensight.training.checkpoint import read_checkpoint
 from evensight.training.methods.base import Batch, Phase
 from evensight.training.methods.erm import ERM
 
-FLAT = ("schedule=constant", "schedule.warmup_fraction=0", "reliance.cues=[]")  # one learning rate throughout
+FLAT = ("schedule=constant", "schedule.warmup_fraction=0", "reliance.cues=[colour]")  # one learning rate throughout
 Where = set[tuple[int, int]]  # (epoch, batch)
 
 
@@ -204,8 +204,8 @@ def test_each_epoch_names_its_first_skipped_step_once(
 
 
 def test_the_schedule_goes_on_over_a_skipped_step(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    healthy = fit(place, monkeypatch, "reliance.cues=[]")
-    found = fit(place, monkeypatch, "reliance.cues=[]", where={(0, 1), (1, 2)})
+    healthy = fit(place, monkeypatch, "reliance.cues=[colour]")
+    found = fit(place, monkeypatch, "reliance.cues=[colour]", where={(0, 1), (1, 2)})
     assert learning_rates(found.run) == learning_rates(healthy.run)
     assert [line["step"] for line in read_lines(found.run.metrics_file)] == [4, 8]
 
@@ -233,8 +233,8 @@ def test_validation_between_the_batches_of_a_bad_step_sees_no_nan(
 def test_a_healthy_run_is_the_same_to_the_bit_without_the_guard(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
-    guarded = fit(place, monkeypatch, "reliance.cues=[]", *overrides)
-    bare = fit(place, monkeypatch, "reliance.cues=[]", "finite_guard.enabled=false", *overrides)
+    guarded = fit(place, monkeypatch, "reliance.cues=[colour]", *overrides)
+    bare = fit(place, monkeypatch, "reliance.cues=[colour]", "finite_guard.enabled=false", *overrides)
     assert_same(guarded.run, bare.run, "last.ckpt", "best.ckpt")
 
 
@@ -366,7 +366,12 @@ def test_several_in_a_row_before_any_checkpoint_begin_again_with_a_lower_learnin
     place: Workplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Against a fit that had the lower learning rate from the start."""
-    settings = ("reliance.cues=[]", "ema.enabled=true", "finite_guard.max_skipped=3", "finite_guard.lr_factor=0.25")
+    settings = (
+        "reliance.cues=[colour]",
+        "ema.enabled=true",
+        "finite_guard.max_skipped=3",
+        "finite_guard.lr_factor=0.25",
+    )
     with caplog.at_level(logging.WARNING, "evensight"):
         found = fit(place, monkeypatch, *settings, where={(0, 1), (0, 2), (0, 3)}, times=3)
     lower = fit(place, monkeypatch, *settings, f"optimizer.lr={found.config.optimizer.lr * 0.25}")
@@ -399,7 +404,7 @@ class LowerFrom(Callback):
 def test_several_in_a_row_go_back_to_the_last_checkpoint(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
-    settings = ("reliance.cues=[]", "trainer.max_epochs=3", "finite_guard.max_skipped=2", *overrides)
+    settings = ("reliance.cues=[colour]", "trainer.max_epochs=3", "finite_guard.max_skipped=2", *overrides)
     found = fit(place, monkeypatch, *settings, where={(2, 1), (2, 2)}, times=2)
     by_hand = fit(place, monkeypatch, *settings, others=(LowerFrom(2, 0.5),))
     assert_same(by_hand.run, found.run, "last.ckpt", "best.ckpt")
@@ -439,7 +444,7 @@ class BreakWeight(Callback):
 def test_weights_that_broke_go_back_and_are_in_no_checkpoint(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
-    found = fit(place, monkeypatch, "reliance.cues=[]", *overrides, others=(BreakWeight(1),))
+    found = fit(place, monkeypatch, "reliance.cues=[colour]", *overrides, others=(BreakWeight(1),))
     assert all(value.isfinite().all() for value in found.result.network.state_dict().values())
     assert_finite(found.run)
     assert [line["epoch"] for line in read_lines(found.run.metrics_file)] == [0, 1]
@@ -477,7 +482,7 @@ def test_the_sentence_names_the_step_its_images_and_the_layer(
     where = {(1, 1), (1, 2), (1, 3)}
     with pytest.raises(RunError) as stopped:
         settings = ("finite_guard.max_skipped=2", "ema.enabled=true", "model.drop_rate=0.2")
-        fit(place, monkeypatch, "reliance.cues=[]", *settings, where=where, others=(Note(),))
+        fit(place, monkeypatch, "reliance.cues=[colour]", *settings, where=where, others=(Note(),))
     shown = ", ".join(str(index) for index in indices[1, 2][:5])
     assert str(stopped.value) == (
         "training is not finite: 2 steps in a row had a loss or gradient that is not finite, again after going back "
@@ -527,7 +532,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
 ) -> None:
     """Three bad steps in a row from one epoch into the next: the count is kept over the kill, and so is going back."""
     where = {(0, 1), (1, 2), (1, 3), (2, 0)}
-    settings = ("reliance.cues=[]", "trainer.max_epochs=4", "ema.enabled=true", "model.drop_rate=0.3")
+    settings = ("reliance.cues=[colour]", "trainer.max_epochs=4", "ema.enabled=true", "model.drop_rate=0.3")
     settings = (*settings, f"finite_guard.max_skipped={max_skipped}", f"trainer.checkpoint_every.steps={every}")
     whole = fit(place, monkeypatch, *settings, where=where).run
     again = killed_and_resumed(place, monkeypatch, *settings, where=where, at=at)
@@ -551,7 +556,7 @@ def test_no_checkpoint_is_written_within_an_epoch_while_steps_are_bad(
                 position = read_checkpoint(last)["position"]
                 seen[trainer.current_epoch, batch_idx] = position["epochs"], position["batches"]
 
-    settings = ("reliance.cues=[]", "trainer.checkpoint_every.steps=1")
+    settings = ("reliance.cues=[colour]", "trainer.checkpoint_every.steps=1")
     fit(place, monkeypatch, *settings, where={(0, 0), (1, 1)}, others=(Note(),))
     assert seen == {
         (0, 2): (0, 2),  # none before the first good step
@@ -571,7 +576,7 @@ def test_a_signal_among_bad_steps_leaves_the_checkpoint_before_them(
             if (trainer.current_epoch, batch_idx) == (1, 1):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    settings, where = ("reliance.cues=[]", "trainer.max_epochs=3", "ema.enabled=true"), {(1, 1), (1, 2)}
+    settings, where = ("reliance.cues=[colour]", "trainer.max_epochs=3", "ema.enabled=true"), {(1, 1), (1, 2)}
     whole = fit(place, monkeypatch, *settings, where=where).run
     with pytest.raises(Interrupted):
         fit(place, monkeypatch, *settings, where=where, others=(Ask(),))
@@ -583,7 +588,7 @@ def test_a_signal_among_bad_steps_leaves_the_checkpoint_before_them(
 
 
 def test_a_run_that_went_back_stops_after_it_is_resumed(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ("reliance.cues=[]", "trainer.max_epochs=4", "finite_guard.max_skipped=2")
+    settings = ("reliance.cues=[colour]", "trainer.max_epochs=4", "finite_guard.max_skipped=2")
     with pytest.raises(KilledError):
         fit(place, monkeypatch, *settings, where={(1, 0), (1, 1)}, times=2, others=(KillAt(2, 0),))
     run = newest(place)

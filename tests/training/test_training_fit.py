@@ -180,7 +180,7 @@ def test_clipping_accumulation_and_sgd_pass(place: Workplace) -> None:
 
 
 def test_no_checkpoints_where_none_are_wanted(place: Workplace) -> None:
-    fitted = place.fit("trainer.enable_checkpointing=false", "reliance.cues=[]", "trainer.progress=false")
+    fitted = place.fit("trainer.enable_checkpointing=false", "reliance.cues=[colour]", "trainer.progress=false")
     assert not fitted.run.checkpoints.exists()
     assert fitted.result.best_epoch is None
     logits, labels = validation_logits(fitted)
@@ -194,7 +194,7 @@ def test_an_interrupt_is_passed_on_and_the_checkpoints_stay(place: Workplace, mo
                 os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(building, "user_callbacks", lambda config: [PressKey()])
-    config = place.config("reliance.cues=[]")
+    config = place.config("reliance.cues=[colour]")
     run = room.Run.create(config)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match=r"SIGINT\); go on with: evensight train run="):
@@ -218,7 +218,7 @@ def test_an_interrupt_is_passed_on_and_the_checkpoints_stay(place: Workplace, mo
     ],
 )
 def test_lightnings_ways_of_cutting_a_fit_short(place: Workplace, overrides: tuple[str, ...], best_epoch: int) -> None:
-    assert place.fit("reliance.cues=[]", *overrides).result.best_epoch == best_epoch
+    assert place.fit("reliance.cues=[colour]", *overrides).result.best_epoch == best_epoch
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(place: Workplace) -> None:
@@ -241,7 +241,7 @@ def test_an_image_that_breaks_in_training_is_named_for_the_report(place: Workpla
     shutil.copytree(place.manifest.root, root)
     path = place.manifest.split("train")["path"][0]
     (root / path).write_bytes(b"broken")
-    config = place.config("trainer.max_epochs=1", "reliance.cues=[]")
+    config = place.config("trainer.max_epochs=1", "reliance.cues=[colour]")
     run = room.Run.create(config)
     room.train(config, run, dataclasses.replace(place.manifest, root=root), place.objective)
     findings = json.loads((run.folder / "findings.json").read_text(encoding="utf-8"))["findings"]

@@ -490,7 +490,7 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_has_what_metrics_jsonl_has(place: Workplace) -> None:
-    fitted = place.fit("logger=tensorboard", "reliance.cues=[]")
+    fitted = place.fit("logger=tensorboard", "reliance.cues=[colour]")
     lines = read_lines(fitted.run.metrics_file)
     expected: dict[str, list[tuple[int, float]]] = {}
     for one in lines:

@@ -97,7 +97,7 @@ def method(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 TWO_PHASES = (
-    *("trainer.max_epochs=4", "ema.enabled=true", "trainer.checkpoint_every.steps=1", "reliance.cues=[]"),
+    *("trainer.max_epochs=4", "ema.enabled=true", "trainer.checkpoint_every.steps=1", "reliance.cues=[colour]"),
     *("trainer.progress=false", "data.eval_batch_size=256"),
 )
 

@@ -79,7 +79,7 @@ def test_the_bar_of_a_fit_is_one_line_of_any_window(
 ) -> None:
     monkeypatch.setattr("evensight.training.callbacks.progress._SECONDS_BETWEEN", 0.0)
     with as_stderr(monkeypatch, COLUMNS=str(width)) as terminal:
-        place.fit("reliance.cues=[]")
+        place.fit("reliance.cues=[colour]")
     text = terminal.text()
     lines = drawn(text)
     assert any("epoch 1/2" in line for line in lines)
@@ -92,10 +92,10 @@ def test_the_bar_of_a_fit_is_one_line_of_any_window(
 
 def test_no_color_is_honoured(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     with as_stderr(monkeypatch) as terminal:
-        place.fit("reliance.cues=[]")
+        place.fit("reliance.cues=[colour]")
     assert COLOUR.search(terminal.text())
     with as_stderr(monkeypatch, NO_COLOR="1") as terminal:
-        place.fit("reliance.cues=[]")
+        place.fit("reliance.cues=[colour]")
     text = terminal.text()
     assert "epoch 2/2" in text
     assert not COLOUR.search(text)
@@ -106,7 +106,7 @@ def test_a_dumb_terminal_gets_lines(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, env: dict[str, str]
 ) -> None:
     with as_stderr(monkeypatch, **env) as terminal, caplog.at_level(logging.INFO, "evensight"):
-        place.fit("reliance.cues=[]")
+        place.fit("reliance.cues=[colour]")
     assert "\x1b" not in terminal.text()
     assert sum(re.match(r"epoch \d/2  ", message) is not None for message in caplog.messages) == 2
 

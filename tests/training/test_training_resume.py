@@ -28,7 +28,7 @@ BASE = (
     *("model.drop_rate=0.3", "ema.enabled=true", "method.label_smoothing=0.1", "schedule.warmup_fraction=0.3"),
     *("trainer.accumulate_grad_batches=2", "augment=dihedral", "data.eval_batch_size=64", "trainer.progress=false"),
 )
-PLAIN = (*BASE, "reliance.cues=[]", "trainer.accumulate_grad_batches=1", "trainer.max_epochs=2")
+PLAIN = (*BASE, "reliance.cues=[colour]", "trainer.accumulate_grad_batches=1", "trainer.max_epochs=2")
 STOPPING = (
     *("callbacks=early_stopping", "callbacks.early_stopping.patience=2"),
     "callbacks.early_stopping.min_delta=10",  # no epoch is so much better
@@ -236,7 +236,7 @@ def test_no_checkpoint_in_the_middle_of_accumulation(place: Workplace) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LastCheckpoint, "_save", noted)
-        place.fit(*BASE, "reliance.cues=[]", "trainer.max_epochs=1")
+        place.fit(*BASE, "reliance.cues=[colour]", "trainer.max_epochs=1")
     assert seen == [(0, 2, False), (0, 4, False), (0, 5, True), (1, 0, False)]
 
 

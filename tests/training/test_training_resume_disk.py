@@ -22,7 +22,11 @@ from evensight.training.callbacks.last_checkpoint import LastCheckpoint
 from evensight.training.callbacks.metrics_file import MetricsFile
 from evensight.training.checkpoint import NotFiniteError, read_checkpoint, write_checkpoint
 
-SETTINGS = ("reliance.cues=[]", "trainer.checkpoint_every.steps=2", "trainer.progress=false")  # four steps an epoch
+SETTINGS = (
+    "reliance.cues=[colour]",
+    "trainer.checkpoint_every.steps=2",
+    "trainer.progress=false",
+)  # four steps an epoch
 
 
 @contextmanager

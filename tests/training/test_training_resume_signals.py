@@ -18,7 +18,13 @@ from evensight.training.checkpoint import read_checkpoint
 
 # Five batches an epoch, and no checkpoint within one but what a signal asks for.
 SETTINGS = (
-    *("data.batch_size=48", "trainer.max_epochs=2", "model.drop_rate=0.3", "ema.enabled=true", "reliance.cues=[]"),
+    *(
+        "data.batch_size=48",
+        "trainer.max_epochs=2",
+        "model.drop_rate=0.3",
+        "ema.enabled=true",
+        "reliance.cues=[colour]",
+    ),
     *("trainer.accumulate_grad_batches=2", "data.eval_batch_size=64", "trainer.progress=false"),
 )
 STEPS, VALIDATION = "on_train_batch_end", "on_validation_batch_end"
