@@ -154,8 +154,14 @@ def shortcut_trials(pool: Pools, clean: int, faulty: int) -> Iterator[Trial]:
             draw = by_property(pool, "width", strength)
             fault = "frame_size tied to the class, not bounded by the objective"
             yield Trial("shortcuts", fault, "photographs", strength, False, faulty, draw, alarm_on("frame_size"))
-    for data, attribute in (("shapes", "colour"), ("composite", "place")):
-        draw = tied_draw(pool, data, attribute, 0.0, tuple(names.CUES))
+    every = tuple(names.CUES)
+    # Strokes differ between digits in more than colour, so of coloured digits the objective bounds colour alone.
+    for data, attribute, named in (
+        ("shapes", "colour", every),
+        ("composite", "place", every),
+        ("coloured digits", "colour", ("colour",)),
+    ):
+        draw = tied_draw(pool, data, attribute, 0.0, named)
         yield Trial("shortcuts", "none", data, 0.0, True, clean, draw, any_alarm)
     yield Trial("shortcuts", "none", "digits", 0.0, True, clean, plain_digits(pool), any_alarm)
     yield Trial("shortcuts", "none, classes by chance", "photographs", 0.0, True, clean, by_chance(pool), any_alarm)

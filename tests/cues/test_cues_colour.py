@@ -140,7 +140,7 @@ def test_grey_images_have_no_coloured_region():
     for images in (grey, noisy):
         for operator in Colour.operators:
             assert torch.equal(Colour().transplant(operator, images, donor, NONE, NONE), images)
-        assert torch.equal(Colour().describe(images, NONE), torch.zeros(4, 24))
+        assert torch.equal(Colour().describe(images, NONE), torch.zeros(4, 23))
 
 
 def test_a_grey_donor_takes_the_colour_away_and_keeps_the_luma(coloured):
@@ -201,7 +201,7 @@ def test_an_image_is_the_same_in_any_batch(coloured):
 def test_describe_tells_the_colours_apart_and_not_the_shapes(coloured):
     images, colours, shapes = coloured
     features = Colour().describe(images, NONE)
-    assert features.shape == (96, 24) and features.dtype == torch.float32
+    assert features.shape == (96, 23) and features.dtype == torch.float32
     assert features.abs().max() <= 2 and torch.isfinite(features).all()
     distance = torch.cdist(features[:, :16], features[:, :16]) + torch.eye(96) * 9
     nearest = distance.argmin(dim=1)

@@ -26,7 +26,7 @@ from evensight.audit.data import AuditData
 from evensight.config import AuditConfig
 
 # What the lower bound of the explained share must reach.
-# The first is above what shapes without any shortcut give (.09: the area of the coloured region says a little).
+# The first is above what data without any shortcut gives for a cue that says something of the form besides.
 NAMED, SUSPECT, WORTH_A_LOOK = 0.15, 0.50, 0.20
 LOST = 1 / 3  # of what was explained, where a cue is carried elsewhere
 LEAST_DROP = 0.05
