@@ -162,8 +162,8 @@ class Colour(Cue):
     def describe(self, image: Tensor, extra: dict[str, Tensor]) -> Tensor:
         """Returns 23 features, float32: the hue histogram, the hue (1st and 2nd harmonic), strength, luma.
 
-        How large the region is says nothing of its colour, and a probe would name shapes by it (digits in random colours:
-        24 % with it, 11 % without, the largest class 11 %).
+        How large the region is says nothing of its colour, and a probe would name shapes by it (digits in random
+        colours: 24 % with it, 11 % without, the largest class 11 %).
         """
         own = region(image)
         cosine, sine, strength, luma, _ = own.unbind(dim=1)
