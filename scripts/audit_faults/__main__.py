@@ -2,6 +2,7 @@
 
     python scripts/audit_faults                                      # all of it, minutes on 2 cores
     python scripts/audit_faults --only shortcuts duplicates          # these finders anew, the others as they stand
+    python scripts/audit_faults --only shortcuts --data 'coloured digits'  # of a drawn chapter, these data sets anew
     python scripts/audit_faults --show benchmarks/audit_faults.json  # prints the tables of a file again
 
 Pools of images are measured once and kept under `--pools`; each data set is a draw from them. Real images are looked
@@ -20,14 +21,14 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import running
 import stored
 from duplicate_trials import duplicate_rows
-from trials import Pools
+from trials import MAKERS, Pools
 
 from evensight.environment import environment
 from evensight.files import write_json
@@ -45,7 +46,8 @@ def rows_of(chapter: str, pools: Pools, options: argparse.Namespace) -> list[dic
     elif chapter == "label_errors":
         rows = stored.label_error_rows(options.noisy, options.processes)
     else:
-        return running.run_all(pools, chapter, options.clean, options.faulty, options.processes, tell)
+        given = (options.clean, options.faulty, options.processes, tell, options.data)
+        return running.run_all(pools, chapter, *given)
     for row in rows:
         tell(running.line_of(row))
     return rows
@@ -55,6 +57,7 @@ def main() -> None:
     """Runs what is asked for, writes and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CHAPTERS, default=list(CHAPTERS))
+    parser.add_argument("--data", nargs="+", choices=tuple(MAKERS), default=[], help="of drawn chapters; none is all")
     parser.add_argument("--clean", type=int, default=400, help="data sets without a fault, of each kind")
     parser.add_argument("--faulty", type=int, default=40, help="data sets with a fault, of each kind and strength")
     parser.add_argument("--files", type=int, default=20, help="broken files of each kind")
@@ -73,8 +76,8 @@ def main() -> None:
     for chapter in options.only:
         began = time.monotonic()
         rows = rows_of(chapter, Pools(options.pools), options)
-        kept["rows"] = [row for row in kept["rows"] if row["chapter"] != chapter] + rows
-        kept["runs"][chapter] = {
+        kept["rows"] = _replaced(kept["rows"], rows, chapter, options.data)
+        kept["runs"][": ".join([chapter, *options.data])] = {
             "command": shlex.join(["python", "scripts/audit_faults", "--only", chapter, *_further(options)]),
             "seconds": round(time.monotonic() - began, 1),
             "environment": {key: value for key, value in environment().items() if key not in ("command", "host")},
@@ -83,8 +86,18 @@ def main() -> None:
     print(table(kept["rows"]))
 
 
+def _replaced(
+    old: list[dict[str, Any]], rows: list[dict[str, Any]], chapter: str, data: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Puts rows in the place of those of the same chapter and, where some are named, the same data sets."""
+    left = [row for row in old if row["chapter"] != chapter or (data and row["data"] not in data)]
+    after = max((at for at, row in enumerate(left, 1) if row["chapter"] == chapter), default=len(left))
+    return [*left[:after], *rows, *left[after:]]
+
+
 def _further(options: argparse.Namespace) -> list[str]:
-    return [f"--{name}={getattr(options, name)}" for name in ("clean", "faulty", "files", "noisy", "processes")]
+    numbers = [f"--{name}={getattr(options, name)}" for name in ("clean", "faulty", "files", "noisy", "processes")]
+    return [*(["--data", *options.data] if options.data else []), *numbers]
 
 
 def table(rows: list[dict[str, Any]]) -> str:

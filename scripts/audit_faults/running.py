@@ -35,7 +35,13 @@ class Counted:
 
 
 def run_all(
-    pools: Pools, chapter: str, clean: int, faulty: int, num_processes: int, tell: Callable[[str], None]
+    pools: Pools,
+    chapter: str,
+    clean: int,
+    faulty: int,
+    num_processes: int,
+    tell: Callable[[str], None],
+    data: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Runs the trials of one chapter.
 
@@ -46,17 +52,18 @@ def run_all(
         faulty: Data sets with a fault, of each kind and strength.
         num_processes: How many draw at once.
         tell: Told of each row.
+        data: Data sets to draw from; none is all.
 
     Returns:
         A row of the table for each trial.
     """
-    given = _listed(pools, chapter, clean, faulty)
+    given = _listed(pools, chapter, clean, faulty, data)
     for trial in given:
         trial.draw(np.random.default_rng(0))  # makes the pool, before several processes would
     rows = []
     # Spawned: a forked polars waits forever for threads that it lost.
     with ProcessPoolExecutor(
-        num_processes, get_context("spawn"), _begin, (pools.folder, chapter, clean, faulty)
+        num_processes, get_context("spawn"), _begin, (pools.folder, chapter, clean, faulty, data)
     ) as executor:
         futures = [
             [executor.submit(_chunk, number, start) for start in range(0, trial.draws, CHUNK)]
@@ -69,15 +76,16 @@ def run_all(
     return rows
 
 
-def _listed(pools: Pools, chapter: str, clean: int, faulty: int) -> list[Trial]:
-    return [each for each in trials(pools, clean, faulty) if each.chapter == chapter]
+def _listed(pools: Pools, chapter: str, clean: int, faulty: int, data: Sequence[str]) -> list[Trial]:
+    listed = [each for each in trials(pools, clean, faulty) if each.chapter == chapter]
+    return [each for each in listed if not data or each.data in data]
 
 
-def _begin(folder: Path, chapter: str, clean: int, faulty: int) -> None:
+def _begin(folder: Path, chapter: str, clean: int, faulty: int, data: Sequence[str]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    _TRIALS[:] = _listed(Pools(folder), chapter, clean, faulty)
+    _TRIALS[:] = _listed(Pools(folder), chapter, clean, faulty, data)
 
 
 def _chunk(number: int, start: int) -> Counted:
