@@ -97,7 +97,7 @@ def _told_nothing() -> list[Row]:
     first, second = ("headline", "quick"), ("headline",)
     return [
         replace(groups, seeds=5, minutes=4.5, priority=13, sets=first, audit=True, targets=target, note=note),
-        replace(cues, minutes=4.5, priority=22, sets=second, audit=True, targets=target),
+        replace(cues, seeds=5, minutes=4.5, priority=22, sets=second, audit=True, targets=target),
         replace(affine, minutes=3.0, priority=45, sets=("methods",), note="What affine does by itself."),
         replace(auto, seeds=5, minutes=4.0, priority=14, sets=first, targets=(Target("accuracy", 0.96), met)),
     ]
