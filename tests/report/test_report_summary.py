@@ -15,7 +15,7 @@ from evensight.report.summary import number, standing_out, summary
 def row(label: str, verdict: str | None, estimate: float | None = 0.5) -> dict[str, Any]:
     return {
         "label": label, "verdict": verdict, "estimate": estimate, "low": 0.4, "high": 0.6, "n": 100, "bound": 0.9,
-        "direction": "at_least", "worst": "red", "comparisons": [{"name": "red"}, {"name": "blue"}],
+        "direction": "at_least", "worst": "red", "comparisons": [{"name": "red"}, {"name": "blue"}], "reason": "",
     }  # fmt: skip
 
 
@@ -59,6 +59,14 @@ def test_without_a_cue_the_row_furthest_from_its_bound_is_named() -> None:
     rows = [row("accuracy", "PASS"), row("recall", "FAIL", 0.3), row("precision", "FAIL", 0.6)]
     found = standing_out({"requirements": rows, "extra": {}})
     assert found == "furthest from its bound: recall [red], .300 against .900."
+
+
+def test_what_was_not_measured_comes_with_its_reason_unless_something_failed() -> None:
+    unmeasured = [row(name, "NOT_MEASURED", None) | {"reason": "no donors"} for name in ("reliance", "advantage")]
+    rows = [row("accuracy", "PASS"), *unmeasured, row("gap", "NOT_MEASURED", None) | {"reason": "one group"}]
+    found = standing_out({"requirements": rows, "extra": {}})
+    assert found == "not measured: reliance, advantage: no donors."
+    assert standing_out({"requirements": [*rows, row("recall", "FAIL")], "extra": {}}).startswith("furthest from")
 
 
 def test_a_users_own_folder_is_told_how_to_keep_its_settings(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def summary(run_folder: Path, width: int | None = None) -> str:
 def standing_out(verdict: dict[str, Any]) -> str:
     """Returns one sentence about what most deserves a look, or an empty text.
 
-    In this order: an attribute that decides conflicting images, the strongest reliance that is not met, the worst
-    failed comparison.
+    In this order: an attribute that decides conflicting images, the failed comparison that is furthest from its bound,
+    why a requirement could not be looked at.
     """
     decided = [entry for entry in verdict.get("extra", {}).get("decided_by", []) if entry["n"] > 0]
     decided = [entry for entry in decided if entry["low"] > entry["chance"]]
@@ -65,10 +65,19 @@ def standing_out(verdict: dict[str, Any]) -> str:
         ).replace("%", " %")
     failed = [row for row in verdict["requirements"] if row["verdict"] == "FAIL" and row["estimate"] is not None]
     if not failed:
-        return ""
+        return _unmeasured(verdict["requirements"])
     row = max(failed, key=lambda row: abs(float(row["estimate"]) - float(row["bound"])))
     label = shortened(_label(row), 2 * _LONGEST_NAME)
     return f"furthest from its bound: {label}, {number(row['estimate'])} against {number(row['bound'])}."
+
+
+def _unmeasured(rows: list[dict[str, Any]]) -> str:
+    """Returns the first reason, with all that it kept from being measured."""
+    reasons = [row["reason"] for row in rows if row["verdict"] == "NOT_MEASURED" and row["reason"]]
+    if not reasons:
+        return ""
+    labels = [row["label"] for row in rows if row["verdict"] == "NOT_MEASURED" and row["reason"] == reasons[0]]
+    return f"not measured: {shortened(', '.join(labels), 2 * _LONGEST_NAME)}: {reasons[0]}."
 
 
 def number(value: float | None) -> str:
