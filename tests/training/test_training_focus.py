@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,40 @@ def test_every_image_gets_the_cue_of_another_and_each_cue_is_given_once(name: st
             {},
         )
         assert torch.equal(image, alone[0])
+
+
+def test_any_number_of_threads_makes_the_same_pixels() -> None:
+    cues = build_cues(["texture", "brightness", "colour"])
+    given = batch(noise_columns(cues), 3 * AT_ONCE + 1)
+    before, found = torch.get_num_threads(), []
+    for num_threads in (1, 2, 3):
+        torch.set_num_threads(num_threads)
+        try:
+            found.append(randomized(given, cues, torch.ones(3), given["noise"]))
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """Those of its parent are not there, and would be waited for."""
+    code = """
+import os, sys, torch
+from evensight.cues import build_cues
+from evensight.training.focus.randomize import noise_columns, randomized
+
+torch.set_num_threads(2)
+cues = build_cues(["colour"])
+given = {"image": torch.arange(64 * 3 * 64).to(torch.uint8).reshape(64, 3, 8, 8), "extra": {}}
+noise = torch.rand(64, noise_columns(cues))
+found = randomized(given, cues, torch.ones(1), noise)
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(0 if torch.equal(randomized(given, cues, torch.ones(1), noise), found) else 1)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=120, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from evensight.cues import Cue
+from evensight.data.loader import single_threaded_pool
 from evensight.training.methods.base import Batch
 
 # Of a cue's columns of the noise: the first sorts the batch, which pairs each image with a donor; the second says
@@ -57,15 +61,35 @@ def randomized(batch: Batch, cues: Sequence[Cue], strength: Tensor, noise: Tenso
 
 
 def _from_donors(cue: Cue, image: Tensor, donor: Tensor, noise: Tensor, extra: dict[str, Tensor]) -> Tensor:
-    size = image.size(0) if image.is_cuda else AT_ONCE
-    slices = [slice(start, start + size) for start in range(0, image.size(0), size)]
     if cue.reads:
-        read = torch.cat([cue.read(image[own]) for own in slices])
-        return torch.cat([cue.give(image[own], read[own], read[donor[own]]) for own in slices])
-    parts = []
-    for own in slices:
+        read = _by_slices(lambda own: cue.read(image[own]), image)
+        return _by_slices(lambda own: cue.give(image[own], read[own], read[donor[own]]), image)
+
+    def given(own: slice) -> Tensor:
         others = donor[own]
         own_extra = {name: x[own] for name, x in extra.items()}
         donor_extra = {name: x[others] for name, x in extra.items()}
-        parts.append(cue.randomize(image[own], image[others], noise[own], own_extra, donor_extra))
-    return torch.cat(parts)
+        return cue.randomize(image[own], image[others], noise[own], own_extra, donor_extra)
+
+    return _by_slices(given, image)
+
+
+def _by_slices(work: Callable[[slice], Tensor], image: Tensor) -> Tensor:
+    """Returns what `work` makes of each slice of a batch, joined; the same on any number of threads.
+
+    A thread takes a slice through all of its small steps. Were each step shared out by itself, waking the others would
+    take longer than the step: 42 ms for a batch on 2 idle cores, against 12, and 16 on one.
+    """
+    if image.is_cuda:
+        return work(slice(None))
+    slices = [slice(start, start + AT_ONCE) for start in range(0, image.size(0), AT_ONCE)]
+    num_threads = min(torch.get_num_threads(), len(slices))
+    return torch.cat(list(map(work, slices) if num_threads < 2 else _workers(num_threads).map(work, slices)))
+
+
+@functools.cache
+def _workers(num_threads: int) -> ThreadPoolExecutor:
+    return single_threaded_pool(num_threads, "randomize")
+
+
+os.register_at_fork(after_in_child=_workers.cache_clear)  # a child has no threads but its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ BATCH_SIZE = 64
 PEAK_RATE, WEIGHT_DECAY, SMOOTHING = 6e-3, 0.02, 0.05
 _WARMUP = 0.25
 _DECODED = 128  # images decoded at once by a thread
+_one_at_a_time = threading.Lock()  # torch's generator is the process's
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def pictures(
 def fitted(
     sample: Pictures, num_classes: int, cues: Sequence[Cue], strength: float, num_steps: int, seed: int
 ) -> Network:
-    """Trains a small network and returns it, in evaluation mode, on the CPU.
+    """Trains a small network and returns it, in evaluation mode, on the CPU; several threads may do so at once.
 
     Args:
         sample: Training images.
@@ -92,7 +94,7 @@ def fitted(
         seed: Of weights, order and noise; weights and order are the same whatever the cues are.
     """
     size = sample.images.size(2)
-    with torch.random.fork_rng(devices=[]):
+    with _one_at_a_time, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kwargs = {} if size >= 8 else {"num_strided": 0}
         network, _ = build_network(ModelConfig(backbone="small_cnn", size=size, kwargs=kwargs), num_classes)
