@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cli.py
+# Workers on every core: one thread each. Two of two threads on two cores wake each other for every small step, and take
+# three times as long (test_training_phases.py: 125 and 42 s on a busy machine). Read when torch loads.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).parent.parent
 
 # 100 examples a property, the same ones each time; EVENSIGHT_HYPOTHESIS=nightly draws 2,000 new ones. No deadline: a

@@ -21,7 +21,9 @@ import pytest
 import made_artifact
 from evensight.cli import main
 from evensight.errors import UserError
-from evensight.monitor.monitor import Monitored, monitor
+from evensight.interruption import interruptible
+from evensight.monitor.alarms import Alarm
+from evensight.monitor.monitor import Monitored, monitor, watch
 from evensight.objective import verdict_file
 from evensight.records.artifact import Artifact
 from evensight.records.prediction_log import Entry, PredictionLog
@@ -274,6 +276,21 @@ def test_command_says_the_verdict_and_exits_1_on_an_alarm(
     assert (tmp_path / "monitor" / "report.html").is_file()
     assert main(["monitor", arguments[0], f"log={tmp_path / 'none.sqlite'}"]) == 2
     assert main(["monitor", *arguments, "every_s=0"]) == 2
+
+
+def test_a_signal_while_alarms_are_said_leaves_none_out() -> None:
+    alarms = [Alarm("requirement", f"recall {k}", "", f"alarm {k}", 0.0, k, 10) for k in range(3)]
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        if not said:
+            os.kill(os.getpid(), signal.SIGINT)
+        said.append(text)
+
+    with interruptible():
+        found = watch(lambda: Monitored(None, alarms), 60.0, say)
+    assert found.alarms == alarms
+    assert [text.rpartition(": ")[2] for text in said] == ["alarm 0", "alarm 1", "alarm 2"]
 
 
 def test_watching_says_each_alarm_once_and_ends_with_its_status(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evensight.errors import UserError, shown
-from evensight.interruption import Interrupted
+from evensight.interruption import Interrupted, deferred
 from evensight.monitor.alarms import REQUIREMENT, SHARES, Alarm, share
 from evensight.monitor.estimate import assumption, estimated, gap_of
 from evensight.monitor.live import Live, from_traffic
@@ -128,16 +128,22 @@ def watch(look: Callable[[], Monitored], every_s: float, say: Callable[[str], No
         What the last look found.
     """
     told: set[tuple[str, str, str]] = set()
+
+    def tell(found: Monitored) -> None:
+        for alarm in found.alarms:
+            if alarm.name not in told:
+                told.add(alarm.name)
+                say(line(alarm))
+
     last = look()
     try:
         while True:
-            for alarm in last.alarms:
-                if alarm.name not in told:
-                    told.add(alarm.name)
-                    say(line(alarm))
+            with deferred():  # a signal cuts no line in two
+                tell(last)
             time.sleep(every_s)
             last = look()
     except (Interrupted, KeyboardInterrupt):
+        tell(last)
         return last
 
 
