@@ -8,7 +8,7 @@ import torch
 
 from evensight.config import AugmentConfig
 from evensight.data.dataset import ImageDataset
-from evensight.data.loader import Loader, epoch_order, num_batches, shard, single_threaded_pool
+from evensight.data.loader import Loader, epoch_order, num_batches, shard
 from evensight.errors import UserError
 from evensight.runtime.preprocess import PreprocessSpec
 
@@ -169,18 +169,6 @@ def test_workers_leave_torchs_threads_as_they_were(dataset) -> None:
         thread.start()
         thread.join()
         assert found == [3, 3]
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_a_worker_keeps_one_thread_when_others_have_started_since() -> None:
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        with single_threaded_pool(4, "of_one") as pool:
-            everyone = threading.Barrier(4)
-            found = list(pool.map(lambda _: (everyone.wait(timeout=30), torch.get_num_threads())[1], range(4)))
-        assert found == [1, 1, 1, 1]
     finally:
         torch.set_num_threads(before)
 

@@ -109,7 +109,7 @@ def _chunks(
     data: AuditData, rows: NDArray[np.int64], side: int, crop_ratio: float, num_workers: int | None, progress: Progress
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, NDArray[np.bool_]]]:
     """Yields positions in `rows`, uint8 `[B, 3, S, S]` and which of them were decoded."""
-    from evensight.data.loader import single_threaded_pool
+    from evensight.threads import single_threaded_pool
 
     assert data.manifest is not None
     work = []

@@ -22,7 +22,6 @@ from evensight.audit.measure import SIZE, VERSION, Seen, known_cues, measured_ba
 from evensight.audit.properties import COLUMNS
 from evensight.cues import Cue
 from evensight.data.digests import BOX
-from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.data.originals import Originals
 from evensight.data.places import Stamp
@@ -33,6 +32,7 @@ from evensight.files import canonical_json, digest_json, replaced
 from evensight.progress import Progress
 from evensight.runtime.files import DecodeError
 from evensight.runtime.preprocess import Preprocess
+from evensight.threads import single_threaded_pool
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from evensight.data.dataset import Batch, ImageDataset
-from evensight.data.loader import single_threaded_pool
+from evensight.threads import single_threaded_pool
 
 Result = TypeVar("Result")
 

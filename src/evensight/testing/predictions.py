@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.errors import RunError, UserError
 from evensight.records.artifact import Artifact
 from evensight.runtime import script
 from evensight.runtime.decode import DecodeError, decode
+from evensight.threads import single_threaded_pool
 
 # An encoded file's bytes, its path, or decoded RGB pixels uint8 [H, W, 3].
 Source = bytes | Path | NDArray[np.uint8]

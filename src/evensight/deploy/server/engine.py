@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evensight.data.loader import single_threaded_pool
 from evensight.deploy.server.model import Model
 from evensight.runtime.decode import decode
+from evensight.threads import single_threaded_pool
 
 LONGEST_WAIT_S = 60  # that a client is asked to wait before it tries again
 

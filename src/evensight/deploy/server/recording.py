@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
-from evensight.data.loader import single_threaded_pool
 from evensight.deploy.server.engine import Answer
 from evensight.deploy.server.model import Model
 from evensight.errors import RunError, first_line
 from evensight.records.prediction_log import Entry, LoggedOutcome, PredictionLog
+from evensight.threads import single_threaded_pool
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from evensight.data.loader import single_threaded_pool
 from evensight.deploy.server.engine import Engine
 from evensight.deploy.server.exposition import Figures
 from evensight.deploy.server.intake import Held
 from evensight.deploy.server.recording import Recorder
 from evensight.deploy.server.refusals import RefusedError
 from evensight.records.contract import Contract
+from evensight.threads import single_threaded_pool
 
 
 @dataclass(frozen=True)

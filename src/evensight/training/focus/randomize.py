@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evensight.cues import Cue
-from evensight.data.loader import single_threaded_pool
+from evensight.threads import single_threaded_pool
 from evensight.training.methods.base import Batch
 
 # Of a cue's columns of the noise: the first sorts the batch, which pairs each image with a donor; the second says

@@ -30,10 +30,10 @@ import torch
 
 from evensight.config import Config
 from evensight.cues import Cue
-from evensight.data.loader import single_threaded_pool
 from evensight.data.manifest import Manifest
 from evensight.errors import UserError
 from evensight.objective.objective import Objective
+from evensight.threads import single_threaded_pool
 from evensight.training.focus.trial_cells import Bools, Comparison, TrialImages, share
 from evensight.training.focus.trial_fit import LARGEST_SIDE
 
