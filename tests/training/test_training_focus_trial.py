@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from evensight.compose import compose
 from evensight.cues import Cue, build_cue
@@ -18,8 +19,10 @@ from evensight.data.prepare import prepare
 from evensight.data.readers.arrays import ArraysReader
 from evensight.errors import UserError
 from evensight.objective.objective import Objective
+from evensight.threads import single_threaded_pool
 from evensight.training.focus.trial import Trial, enforce, refuse_essential, trial
 from evensight.training.focus.trial_cells import Comparison, TrialImages
+from evensight.training.focus.trial_fit import Pictures, fitted
 
 CLASSES = ("a", "b", "c", "d")
 # Of nearly one luma, so that grey says nothing of them.
@@ -213,3 +216,19 @@ def test_trial_is_plain_json(needed: Trial) -> None:
     assert Comparison(**read["comparisons"][0]) == needed.comparisons[0]
     assert read["verdict"] == "refused"
     assert set(read) == {field.name for field in dataclasses.fields(Trial)}
+
+
+def test_networks_that_train_side_by_side_are_those_that_train_alone() -> None:
+    """They share torch's generator, by which weights are drawn."""
+    images = torch.randint(0, 256, (64, 3, SIZE, SIZE), dtype=torch.uint8)
+    sample = Pictures(images, torch.arange(64) % 4, np.arange(64), {})
+
+    def weights(seed: int) -> list[torch.Tensor]:
+        return list(fitted(sample, 4, [build_cue("colour")], 1.0, 3, seed).state_dict().values())
+
+    found = []
+    for num_threads in (1, 4):
+        with single_threaded_pool(num_threads, "fit") as pool:
+            found.append(list(pool.map(weights, range(4))))
+    for alone, beside in zip(*found, strict=True):
+        torch.testing.assert_close(beside, alone, rtol=0, atol=0)

@@ -18,11 +18,14 @@ AFFINE = (
     "augment.transforms.affine={_target_: albumentations.Affine, rotate: [-15, 15], shear: [-8, 8], "
     "scale: [0.9, 1.1], translate_percent: [-0.08, 0.08], p: 1.0}"
 )
-AUDITED_GROUPS = ("focus.by=[groups]", "focus.groups=resample", "focus.attribute=colour_says")
-AUDITED_ADJUSTED = ("focus.by=[groups]", "focus.groups=logit_adjustment", "focus.attribute=colour_says")
 AUDITED_CUES = ("focus.ignore=[audit]",)
 _QUICK = ("data.limit=3000", "trainer.max_epochs=3", "reliance.max_images=200")
 _RANDOM = 0.9  # of the images with any of the nine other colours: every colour alike
+
+
+def audited_groups(method: str) -> tuple[str, ...]:
+    """Returns the overrides by which a method knows the attribute that an audit computed."""
+    return ("focus.by=[groups]", f"focus.groups={method}", "focus.attribute=colour_says")
 
 
 def _line(network: str, ratio: float, what: str, title: str, told: str, *extra: str, last: bool = True) -> Row:
@@ -89,10 +92,10 @@ def _told_nothing() -> list[Row]:
     """The audit looks first, and what it finds drives training; the controller is told a bound."""
     target = (Target("accuracy", 0.95),)
     by_groups = "the audit's computed attribute, class and group resampling, affine"
-    groups = _line("cnn", 0.005, "audit-groups", by_groups, NOTHING, *AUDITED_GROUPS, AFFINE)
+    groups = _line("cnn", 0.005, "audit-groups", by_groups, NOTHING, *audited_groups("resample"), AFFINE)
     note = "Affine: small turns and shifts, which the published rows do without."
     by_odds = "the audit's computed attribute, logit adjustment, affine"
-    adjusted = _line("cnn", 0.005, "audit-adjusted", by_odds, NOTHING, *AUDITED_ADJUSTED, AFFINE)
+    adjusted = _line("cnn", 0.005, "audit-adjusted", by_odds, NOTHING, *audited_groups("logit_adjustment"), AFFINE)
     seen = f"{note} Taken up after it had led with true groups on the test split."
     cues = _line("cnn", 0.005, "audit-cues", "the cues that the audit names are ignored", NOTHING, *AUDITED_CUES)
     affine = _line("cnn", 0.005, "erm-affine", "empirical risk minimisation, affine", NOTHING, AFFINE)

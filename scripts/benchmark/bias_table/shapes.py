@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bias_table.digits import AUDITED_CUES, AUDITED_GROUPS
+from bias_table.digits import AUDITED_CUES, audited_groups
 from bias_table.row import BOUND, BY_OBJECTIVE, CUE, LAST_EPOCH, NOTHING, Row, Target
 
 EPOCHS = 20  # turning a cue off makes learning slower; the experiment itself has 12
@@ -69,7 +69,7 @@ def _focused() -> list[Row]:
 def _told_nothing() -> list[Row]:
     """The audit looks first, and what it finds drives training."""
     by_groups = "the audit's computed attribute, class and group resampling"
-    groups = _line(0.95, "audit-groups", by_groups, NOTHING, *AUDITED_GROUPS, _LAST)
+    groups = _line(0.95, "audit-groups", by_groups, NOTHING, *audited_groups("resample"), _LAST)
     cues = _line(0.95, "audit-cues", "the cues that the audit names are ignored", NOTHING, *AUDITED_CUES, _LAST)
     shared = {"minutes": 3.3, "audit": True, "selection": LAST_EPOCH, "targets": (Target("conflicting", 0.95),)}
     rows = [replace(cues, priority=15, sets=("headline", "quick")), replace(groups, priority=17)]
