@@ -183,7 +183,15 @@ def arguments_of(tmp_path):
     return ["--jobs", "1", "--runs-dir", str(tmp_path / "runs"), "--out", str(tmp_path / "bias.json")]
 
 
-def test_a_rerun_after_an_interruption_runs_only_what_is_left(tmp_path, monkeypatch):
+@pytest.fixture
+def interruptible():
+    """SIGINT interrupts; a shell has it ignored by what it begins in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_rerun_after_an_interruption_runs_only_what_is_left(tmp_path, monkeypatch, interruptible):
     first = Recorded(monkeypatch, break_at=3)
     rows = [tiny("one"), tiny("two")]
     assert bias.main(arguments_of(tmp_path), rows) == 130
