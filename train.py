@@ -1,8 +1,6 @@
 """The main command: `python train.py experiment=shapes`. The same as `evensight train experiment=shapes`."""
 
-import sys
-
-from evensight.cli import main
+from evensight.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    run("train")

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
 # Any room but the two leaves may import them. Free of torch when they are imported, but for the last.
 TOP = {
     *("__version__", "errors", "names", "files", "object_file", "config", "compose", "run", "instantiate", "progress"),
-    *("logs", "identity", "environment", "locking", "interruption", "ranks", "options", "statuses"),
+    *("logs", "identity", "environment", "locking", "interruption", "ranks", "options", "statuses", "process"),
     "threads",  # it imports torch, as those do who make a pool
 }
 ROOMS = sorted(path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file())

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from evensight.errors import UserError, unknown
+from evensight.process import leave
 from evensight.ranks.world import world
 from evensight.statuses import DONE, guarded
 
@@ -108,9 +109,13 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-def run() -> None:
-    """The console script."""
-    sys.exit(main(sys.argv[1:]))
+def run(*before: str) -> NoReturn:
+    """The console script: ends the process with the command's status.
+
+    Args:
+        before: Stand before what was typed, e.g. ``train``.
+    """
+    leave(main([*before, *sys.argv[1:]]))
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from evensight.config import Config
 from evensight.errors import UserError
 from evensight.logs import logged
 from evensight.options import ExportOptions, TestOptions
+from evensight.process import uncollected
 from evensight.progress import columns, shown
 from evensight.ranks.group import joined, leader_first, parted
 from evensight.resuming import entered
@@ -197,7 +198,8 @@ def _check_test(config: Config) -> None:
 
 def _checked_training(config: Config) -> None:
     """Builds what can be built without data, and throws it away: mistakes are told before anything is made."""
-    from evensight.training.preflight import preflight
+    with uncollected():
+        from evensight.training.preflight import preflight
 
     preflight(config)
 
