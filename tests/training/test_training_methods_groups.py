@@ -60,11 +60,13 @@ def test_adjusted_logits() -> None:
     assert torch.equal(batch["logits"], given)  # accuracy is of the network's own
 
 
-def test_logits_that_say_what_the_level_says_have_nothing_left_to_learn() -> None:
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+def test_logits_that_say_what_the_level_says_have_nothing_left_to_learn(label_smoothing: float) -> None:
     """A network of no weights is as good as one that has learnt p(class | level): the gradient over a level is 0."""
     batch = batch_of(everything())
     table = Table(torch.zeros(len(batch["label"]), 3))
-    method("logit_adjustment", attribute="colour", smoothing=1e-6).loss(table, batch).backward()
+    given = {"attribute": "colour", "smoothing": 1e-6, "label_smoothing": label_smoothing}
+    method("logit_adjustment", **given).loss(table, batch).backward()
     for colour in range(-1, 4):
         of_level = (batch["attributes"][:, 0] == colour) & (batch["weight"] > 0)
         assert table.logits.grad is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,9 @@ class LogitAdjustment(Grouped):
     has as many images of each class. The network decides by its logits alone, and `train/accuracy` is of these.
 
     p is counted with `smoothing` images added to each cell, so an empty cell takes part with what its level had
-    without it; images of unknown level are counted as a level of their own.
+    without it; images of unknown level are counted as a level of their own. With label smoothing p is of the smoothed
+    targets: else images of a level's usual class would ask for even logits, and teach nothing, as soon as smoothing
+    gives the other classes as much as p does.
 
     Options: `tau` (1 as published), `smoothing` (1, Laplace's; ours), `attribute` (null takes the objective's),
     `label_smoothing`.
@@ -41,9 +44,10 @@ class LogitAdjustment(Grouped):
     def __init__(self, options: Mapping[str, Any], task: SingleLabel, facts: DataFacts) -> None:
         refuse_class_weights(options, "logit_adjustment")
         super().__init__(options, task, facts)
-        prior = log_prior(self.counts, float(options.get("smoothing", 1.0)))
+        prior = np.exp(log_prior(self.counts, float(options.get("smoothing", 1.0))))
+        targets = (1 - self.label_smoothing) * prior + self.label_smoothing / len(prior)
         self.added: Tensor  # [L + 1, K], by level
-        adjustment = torch.from_numpy(prior.T.copy()).float() * float(options.get("tau", 1.0))
+        adjustment = torch.from_numpy(np.log(targets).T.copy()).float() * float(options.get("tau", 1.0))
         self.register_buffer("added", adjustment, persistent=False)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
