@@ -90,21 +90,21 @@ def _bar() -> list[Row]:
         ),
         replace(
             erm,
-            name="bar-jtt",
-            title="JTT",
-            overrides=(*erm.overrides, "method=jtt"),
+            name="bar-erm-plain",
+            title="empirical risk minimisation by the loss that JTT has: no label smoothing, no balanced classes",
+            overrides=(*erm.overrides, "method.label_smoothing=0", "method.class_weights=none"),
             minutes=2.0,
             priority=62,
             baseline=erm.name,
         ),
         replace(
             erm,
-            name="bar-erm-plain",
-            title="empirical risk minimisation without label smoothing and balanced classes, as JTT is here",
-            overrides=(*erm.overrides, "method.label_smoothing=0", "method.class_weights=none"),
+            name="bar-jtt",
+            title="JTT",
+            overrides=(*erm.overrides, "method=jtt"),
             minutes=2.0,
             priority=62,
-            baseline=erm.name,
+            baseline="bar-erm-plain",
         ),
     ]
 
