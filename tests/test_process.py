@@ -91,9 +91,9 @@ def test_nothing_is_collected_within_and_a_mistake_does_not_keep_it_so() -> None
         raise ImportError
     assert gc.isenabled()
     gc.disable()
-    with uncollected():
-        pass
     try:
+        with uncollected():
+            pass
         assert not gc.isenabled()
     finally:
         gc.enable()

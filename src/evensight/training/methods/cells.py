@@ -128,15 +128,17 @@ def image_weights(shares: Counts, counts: Counts, cells: NDArray[np.int64]) -> N
     return weights
 
 
-def log_prior(counts: Counts, smoothing: float) -> NDArray[np.float64]:
+def log_prior(counts: Counts, smoothing: float, label_smoothing: float = 0.0) -> NDArray[np.float64]:
     """Returns log p(class | level) `[K, L + 1]`, that of unknown level in the last column.
 
     Args:
         counts: Images of each cell.
         smoothing: Images that are added to each cell, above 0, so that an empty one has a chance above 0 too.
+        label_smoothing: Share of an image that counts for all classes alike, as in the targets of the loss.
     """
     smooth = counts + smoothing
-    logarithm: NDArray[np.float64] = np.log(smooth / smooth.sum(axis=0, keepdims=True))
+    prior = smooth / smooth.sum(axis=0, keepdims=True)
+    logarithm: NDArray[np.float64] = np.log((1 - label_smoothing) * prior + label_smoothing / len(prior))
     return logarithm
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,10 +43,9 @@ class LogitAdjustment(Grouped):
     def __init__(self, options: Mapping[str, Any], task: SingleLabel, facts: DataFacts) -> None:
         refuse_class_weights(options, "logit_adjustment")
         super().__init__(options, task, facts)
-        prior = np.exp(log_prior(self.counts, float(options.get("smoothing", 1.0))))
-        targets = (1 - self.label_smoothing) * prior + self.label_smoothing / len(prior)
+        prior = log_prior(self.counts, float(options.get("smoothing", 1.0)), self.label_smoothing)
         self.added: Tensor  # [L + 1, K], by level
-        adjustment = torch.from_numpy(np.log(targets).T.copy()).float() * float(options.get("tau", 1.0))
+        adjustment = torch.from_numpy(prior.T.copy()).float() * float(options.get("tau", 1.0))
         self.register_buffer("added", adjustment, persistent=False)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
