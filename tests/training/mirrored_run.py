@@ -47,7 +47,8 @@ def line(epoch: int) -> dict[str, Any]:
 
 def service_process() -> int:
     """The process id of W&B's own process, our only child."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()
+    # It was begun by a thread of ours, and is listed under that thread for as long as that has not quite ended.
+    children = " ".join(file.read_text(encoding="utf-8") for file in Path("/proc/self/task").glob("*/children")).split()
     (pid,) = (int(child) for child in children if "wandb-core" in Path(f"/proc/{child}/cmdline").read_text())
     return pid
 
