@@ -314,7 +314,9 @@ def test_the_seal_comes_with_preparation(tmp_path, animals, make_objective):
 @pytest.mark.realdata
 def test_mnist_by_the_arrays_reader(tmp_path, real_data, make_objective):
     data = np.load(real_data / "mnist" / "test.npz")
-    reader = ArraysReader(name="mnist", root=str(real_data / "mnist"), files={"all": "test.npz"})
+    reader = ArraysReader(
+        name="mnist", root=str(real_data / "mnist"), files={"all": "test.npz"}, near_duplicates="part"
+    )
     manifest, objective = done(reader, make_objective(), tmp_path)
     assert objective.class_names == tuple("0123456789")
     counts = sum(manifest.counts(split)["overall"] for split in ("train", "validation", "test"))

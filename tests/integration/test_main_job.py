@@ -158,8 +158,9 @@ def test_last_lines_are_at_most_15(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_multirun_makes_numbered_runs(workplace: Path, run: Run) -> None:
-    arguments = ["experiment=shapes", "debug=fast", "export=false", "seed=1,2", "--multirun"]
+def test_multirun_makes_numbered_runs(workplace: Path) -> None:
+    arguments = ["experiment=shapes", "debug=fast", "export=false", "test=false", "trainer.max_epochs=1"]
+    arguments += ["trainer.num_threads=1", "seed=1,2", "--multirun"]
     folders = [f"runs_dir={workplace / 'sweep'}", f"datasets_dir={workplace / 'datasets'}"]
     assert main(["train", *arguments, *folders]) == 0
     found = sorted((workplace / "sweep" / "shapes").glob("sweep-*/*/metrics.jsonl"))

@@ -26,6 +26,11 @@ SMALL = (
 METHODS = {"group_dro": ((), "method.log_q"), "jtt": (("method.identify_epochs=1",), "method.errors")}
 # (rank, epoch, batch) a step after a checkpoint was written: jtt notes errors in the first epoch and draws them later.
 KILLS = ([1, 0, 3], [0, 1, 3])
+# A minute in all: each method and each moment once. The other two are in `.ci/nightly`.
+CASES = [
+    *(("jtt", KILLS[0]), ("group_dro", KILLS[1])),
+    *(pytest.param(*case, marks=pytest.mark.nightly) for case in (("jtt", KILLS[1]), ("group_dro", KILLS[0]))),
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +69,7 @@ def figures(run: Run) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("whole", list(METHODS), indirect=True)
-@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize(("whole", "kill"), CASES, indirect=["whole"])
 def test_two_ranks_killed_between_steps_go_on_to_the_bit(
     whole: tuple[str, Run], kill: list[int], folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,7 @@ def test_example_of_the_module_runs_where_the_wheel_is_installed(programs: Path,
     assert said[-1] == "True"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_types_reach_a_strict_script(programs: Path, tmp_path: Path) -> None:
     reveals = "".join(f"reveal_type({expression})\n" for expression in REVEALED)
     (tmp_path / "script.py").write_text(SCRIPT + reveals, encoding="utf-8")

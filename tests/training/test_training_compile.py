@@ -204,12 +204,13 @@ exec {program} "${{kept[@]}}"
 )
 def test_missing_compiler_is_a_sentence(tmp_path: Path, text: str | None, status: int, sentence: str) -> None:
     """A process of its own whose compiler is missing, or compiles nothing."""
+    small = ["data.num_train=64", "data.num_validation=64", "data.num_test=64", "trainer.num_threads=1"]
     program = tmp_path / "g++"
     if text is not None:
         program.write_text(text.format(program=shutil.which("g++")), encoding="utf-8")
         program.chmod(0o755)
     found = subprocess.run(
-        [sys.executable, "-m", "evensight", "train", "experiment=shapes", "debug=fast", COMPILED],
+        [sys.executable, "-m", "evensight", "train", "experiment=shapes", "debug=fast", *small, COMPILED],
         cwd=tmp_path,
         env={
             **os.environ,
@@ -247,7 +248,7 @@ def test_killed_process_resumes_to_the_bit_and_its_artifact_agrees(tmp_path: Pat
         "            os.kill(os.getpid(), signal.SIGKILL)\n",
         encoding="utf-8",
     )
-    arguments = ["experiment=shapes", "debug=fast", "trainer.num_threads=1", COMPILED]
+    arguments = ["experiment=shapes", "debug=fast", "test=false", "trainer.num_threads=1", COMPILED]
     arguments += ["trainer.checkpoint_every.steps=1", f"datasets_dir={tmp_path / 'datasets'}"]
     assert main(["train", *arguments, f"runs_dir={tmp_path / 'whole'}"]) == 0
     own = ["allow_targets=[killer]", "callbacks.kill={_target_: killer.Kill}", f"runs_dir={tmp_path / 'killed'}"]

@@ -109,12 +109,15 @@ QUICK = (
 
 
 def drawn() -> list[Any]:
-    """Every case at every moment: the first of some at once, the others (2 s each) where slow tests are run."""
-    return [
-        pytest.param(case, one, id=f"{case}-{one}", marks=[] if case in QUICK and not number else [pytest.mark.slow])
-        for case, (_, moments) in CASES.items()
-        for number, one in enumerate(moments)
-    ]
+    """Every case at every moment, 2 s each: the first of some at once, two of each kind where slow tests are run."""
+    found = []
+    for case, (_, moments) in CASES.items():
+        for number, one in enumerate(moments):
+            of_its_kind = sum(before.hook == one.hook for before in moments[:number])
+            at_once = case in QUICK and number == 0
+            marks = [] if at_once else [pytest.mark.slow if of_its_kind < 2 else pytest.mark.nightly]
+            found.append(pytest.param(case, one, id=f"{case}-{one}", marks=marks))
+    return found
 
 
 @pytest.mark.parametrize(("case", "moment"), drawn())

@@ -26,7 +26,7 @@ _BLURS = (0.3, 0.8, 1.6, 3.5)  # more blur (pixels squared) for one of the two: 
 # What may be left over before the coarse fit, after one step of it, and after three, in a pair that is looked at
 # further: of 300 crops of photographs at most .24, .08 and .08, of a real copy that is cut unevenly .41, .09 and .06.
 _HOPELESS, _UNLIKELY, _PLAUSIBLE = 0.6, 0.25, 0.08
-_CHUNK = 1024  # pairs at once
+_CHUNK = 256  # pairs at once: of more, what is in between leaves the cores' cache
 _SLACK = 0.012  # share of a side
 _FLAT = 4.0  # variance (grey levels squared) below which an image shows nothing
 STRAIGHT = (0.0, 1.0, 0.0, 1.0)
