@@ -63,11 +63,8 @@ def _short(correlation: float) -> Row:
 
 
 def _focused() -> list[Row]:
-    targets = (
-        *_FOCUSED,
-        Target("epoch_ratio", 1.4, at_least=False),
-        Target("command_seconds", 180, at_least=False, every=True),
-    )
+    # Seconds of the whole command have a script of their own (`command_time.py`): these share the machine.
+    targets = (*_FOCUSED, Target("epoch_ratio", 1.4, at_least=False))
     quick = ("headline", "quick")
     rows = [replace(_shape(0.95), sets=quick), replace(_erm(0.95), sets=quick)]
     rows += [row for correlation in (0.99, 1.0) for row in (_shape(correlation), _erm(correlation))]
