@@ -271,6 +271,16 @@ def test_redraw_changes_the_colour_and_nothing_else(palette, tmp_path):
                 assert abs(grey[0] - grey[1]) < 1.0
 
 
+def test_images_redrawn_together_are_those_redrawn_one_by_one():
+    reader = small(palette="vivid")
+    rows = [{"path": f"images/{split}/{i:06d}.png"} for i in (5, 2, 40) for split in ("test", "train", "validation")]
+    levels = [drawing.COLOURS[number % 8] for number in range(len(rows))]
+    expected = [reader.redraw(row, "colour", level) for row, level in zip(rows, levels, strict=True)]
+    np.testing.assert_array_equal(reader.redraw_batch(rows, "colour", levels), expected)
+    with pytest.raises(UserError, match=r"purpel.*purple"):
+        reader.redraw_batch(rows, "colour", [*levels[:-1], "purpel"])
+
+
 def test_redraw_refuses_what_it_cannot_draw():
     row = {"path": "images/test/000003.png"}
     with pytest.raises(UserError, match="size"):

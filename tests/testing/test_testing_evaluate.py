@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -82,6 +83,26 @@ def test_truth_by_redrawing_agrees_with_reliance(found: Evaluation) -> None:
     assert truth["reliance"] == {"hue": 1.0, "hue_luma": 1.0, "tint": 1.0}
     assert found.table["truth:colour"].all()
     assert found.table["truth:colour:prediction"].to_list() == found.table["reliance:colour:hue:donor_class"].to_list()
+
+
+def test_a_reader_that_redraws_batches_gives_the_same_truth(
+    made: made_artifact.Made, found: Evaluation, copied: Callable[[], Artifact], tmp_path: Path
+) -> None:
+    class Batches(made_artifact.Painter):
+        sizes: tuple[int, ...] = ()
+
+        def redraw(self, row: dict[str, Any], attribute: str, level: str) -> Any:
+            raise AssertionError
+
+        def redraw_batch(self, rows: list[dict[str, Any]], attribute: str, levels: list[str]) -> Any:
+            self.sizes += (len(rows),)
+            return [super(Batches, self).redraw(row, attribute, level) for row, level in zip(rows, levels, strict=True)]
+
+    reader = Batches()
+    again = evaluate(copied(), made.manifest, "test", Run(tmp_path / "run"), reader)
+    assert reader.sizes == (18,)
+    assert again.table["truth:colour:prediction"].equals(found.table["truth:colour:prediction"])
+    assert again.file.extra["truth"] == found.file.extra["truth"]
 
 
 def test_table_of_predictions(found: Evaluation, run: Run) -> None:

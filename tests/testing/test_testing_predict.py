@@ -101,6 +101,28 @@ def test_decoded_pixels_are_taken_as_they_are(made: made_artifact.Made) -> None:
     assert np.argmax(probs, axis=1).tolist() == [2, 2, 2]
 
 
+def test_images_that_are_loaded_together_are_those_loaded_one_by_one(made: made_artifact.Made) -> None:
+    """And where a batch cannot be loaded, each of its images is, or is named."""
+    served, asked = Served(made.artifact), []
+    drawn = [made_artifact.draw(number, made_artifact.COLOURS[number % 3]) for number in range(20)]
+    load = from_sources([*drawn[:9], made.manifest.root / "missing.png", *drawn[10:]], 10**6)
+
+    def together(positions: range) -> list[torch.Tensor]:
+        asked.append(positions)
+        return [load(position) for position in positions]
+
+    def probs(batch: Batch) -> torch.Tensor:
+        return batch.probs
+
+    errors: tuple[dict[int, str], dict[int, str]] = ({}, {})
+    alone = torch.cat(list(judged(served, load, 20, probs, errors[0], batch_size=8)))
+    batched = torch.cat(list(judged(served, load, 20, probs, errors[1], batch_size=8, load_batch=together)))
+    assert torch.equal(alone, batched)
+    assert errors[0] == errors[1]
+    assert list(errors[1]) == [9]
+    assert sorted(asked, key=lambda one: one.start) == [range(8), range(8, 16), range(16, 20)]
+
+
 def test_a_folder_is_searched_for_what_training_would_take(tmp_path: Path) -> None:
     """Not for the `._name.jpg` that another system leaves beside each image."""
     for name in ("a.jfif", "b.JPE", "._c.jpg", "d.txt", "e.png"):

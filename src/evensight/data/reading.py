@@ -82,7 +82,8 @@ class Reader(DataConfig, abc.ABC):
     """Settings of a data set and the method that reads it. Subclasses are dataclasses and import no torch.
 
     A reader may have ``check()``, which raises UserError for values that cannot be right, before any file is looked at,
-    and ``redraw(row, attribute, level)``, which draws an image again with another level.
+    and ``redraw(row, attribute, level)``, which draws an image again with another level, and beside it
+    ``redraw_batch(rows, attribute, levels)`` where several at once are faster.
     """
 
     version: ClassVar[int] = 1  # of what `read` makes of its settings; part of the recipe

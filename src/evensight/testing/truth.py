@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,6 +25,16 @@ class Redraws(Protocol):
 
     def redraw(self, row: Mapping[str, Any], attribute: str, level: str) -> NDArray[np.uint8]:
         """Returns RGB pixels, uint8 [H, W, 3]."""
+
+
+@runtime_checkable
+class RedrawsBatches(Redraws, Protocol):
+    """A reader that is faster when it draws several images at once."""
+
+    def redraw_batch(
+        self, rows: Sequence[Mapping[str, Any]], attribute: str, levels: Sequence[str]
+    ) -> Sequence[NDArray[np.uint8]] | NDArray[np.uint8]:
+        """Returns what `redraw` does of each row, uint8 [N, H, W, 3], or a list where sizes differ."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +101,31 @@ def _judged(
     progress: Progress,
 ) -> Truth:
     known = [place for place, level in enumerate(levels) if level is not None]
+    # Of each image that is drawn: its row and its level.
+    rows = [scores.rows[int(scores.known[place])] for place in known]
+    drawn = [str(levels[place]) for place in known]
 
     def load(number: int) -> Tensor:
-        place = known[number]
-        pixels = reader.redraw(scores.rows[int(scores.known[place])], attribute, str(levels[place]))
-        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        return _image(reader.redraw(rows[number], attribute, drawn[number]))
+
+    def load_batch(numbers: range) -> list[Tensor]:
+        assert isinstance(reader, RedrawsBatches)
+        chosen = slice(numbers.start, numbers.stop)
+        return [_image(pixels) for pixels in reader.redraw_batch(rows[chosen], attribute, drawn[chosen])]
 
     def decisions(batch: Batch) -> NDArray[np.int64]:
         found: NDArray[np.int64] = batch.probs.argmax(dim=1).numpy()
         return found
 
     failed: dict[int, str] = {}  # a reader that cannot redraw this attribute or image
-    batches = judged(served, load, len(known), decisions, failed, progress=progress, what=f"redrawing {attribute}")
+    together = load_batch if isinstance(reader, RedrawsBatches) else None
+    what = f"redrawing {attribute}"
+    batches = judged(served, load, len(known), decisions, failed, None, progress, what, together)
     decided = np.concatenate([np.zeros(0, np.int64), *batches])
     places = np.array([place for number, place in enumerate(known) if number not in failed], dtype=np.int64)
     return Truth(places, decided, decided == donor_class.numpy()[places])
+
+
+def _image(pixels: NDArray[np.uint8]) -> Tensor:
+    """Returns [3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
