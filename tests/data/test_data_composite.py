@@ -195,6 +195,16 @@ def test_redraw_changes_what_is_asked_and_nothing_else(photos, tmp_path, attribu
             assert name not in others
 
 
+@pytest.mark.parametrize("attribute", ["place", "colour"])
+def test_images_redrawn_together_are_those_redrawn_one_by_one(photos, attribute):
+    reader = small(photos)
+    rows = [{"path": f"images/{split}/{i:06d}.png"} for i in (3, 1, 7) for split in ("test", "train", "validation")]
+    all_levels = {"place": PLACES, "colour": shapes_draw.COLOURS}[attribute]
+    levels = [all_levels[number % len(all_levels)] for number in range(len(rows))]
+    expected = [reader.redraw(row, attribute, level) for row, level in zip(rows, levels, strict=True)]
+    np.testing.assert_array_equal(reader.redraw_batch(rows, attribute, levels), expected)
+
+
 def test_redraw_refuses_what_it_cannot_draw(photos):
     row = {"path": "images/test/000003.png"}
     with pytest.raises(UserError, match="size"):

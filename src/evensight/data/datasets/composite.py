@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from evensight.data.datasets import composite_draw as drawing
 from evensight.data.datasets import draws, shapes_draw
 from evensight.data.datasets.coloured_mnist import DIGITS, load_mnist
 from evensight.data.datasets.composite_photos import Photographs, opened, photographs, reopened
+from evensight.data.datasets.redrawing import by_split, numbered
 from evensight.data.datasets.roots import known_root
 from evensight.data.digests import BOX
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
@@ -121,22 +122,38 @@ class CompositeReader(Reader):
         Raises:
             UserError: If `attribute` cannot be redrawn, or `level` is not one of its levels.
         """
+        redrawn: NDArray[np.uint8] = self.redraw_batch([row], attribute, [level])[0]
+        return redrawn
+
+    def redraw_batch(
+        self, rows: Sequence[Mapping[str, Any]], attribute: str, levels: Sequence[str]
+    ) -> NDArray[np.uint8]:
+        """Draws several images again, as `redraw` does, in less time.
+
+        Args:
+            rows: Of the manifest, N.
+            attribute: "place" or "colour".
+            levels: The level of each, N.
+
+        Returns:
+            Pixels uint8 [N, 64, 64, 3].
+
+        Raises:
+            UserError: As `redraw`.
+        """
         photos = self._photos_once
-        levels = {"place": photos.places, "colour": shapes_draw.COLOURS}
-        if attribute not in levels:
-            raise unknown("attribute to redraw", attribute, levels)
-        if level not in levels[attribute]:
-            raise unknown(attribute, level, levels[attribute])
-        path = PurePosixPath(str(row["path"]))
-        split, index = path.parent.name, np.asarray([int(path.stem)])
-        content = contents_of(self, photos, split, index)
-        content[attribute] = np.asarray([levels[attribute].index(level)])
-        ground = drawing.crops(
-            reopened(photos.root, _behind(self, photos, split, index, content["place"])[0]),
-            draws.keys(self.seed, SPLITS.index(split), index, _GROUND),
-            self.mirror,
-        )
-        redrawn: NDArray[np.uint8] = drawing.laid_over(self._figures(split, index, content), ground)[0]
+        number = numbered(attribute, levels, {"place": photos.places, "colour": shapes_draw.COLOURS})
+        redrawn = np.empty((len(rows), drawing.SIZE, drawing.SIZE, 3), np.uint8)
+        for split, (at, index) in by_split(rows).items():
+            content = contents_of(self, photos, split, index)
+            content[attribute] = number[at]
+            behind = np.asarray(_behind(self, photos, split, index, content["place"]))
+            key = draws.keys(self.seed, SPLITS.index(split), index, _GROUND)
+            ground = np.empty((len(at), drawing.SIZE, drawing.SIZE, 3), np.uint8)
+            for name in np.unique(behind):
+                of_it = behind == name
+                ground[of_it] = drawing.crops(reopened(photos.root, str(name)), key[of_it], self.mirror)
+            redrawn[at] = drawing.laid_over(self._figures(split, index, content), ground)
         return redrawn
 
     @functools.cached_property

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from evensight import files
 from evensight.data.datasets import draws
 from evensight.data.datasets import shapes_draw as drawing
+from evensight.data.datasets.redrawing import by_split, numbered
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.traffic import WAVES, Drawn
 from evensight.errors import UserError, unknown
@@ -136,18 +137,10 @@ class ShapesReader(Reader):
         """
         if self.label == "colour":
             raise UserError(f"data.label=colour: {attribute!r} cannot be redrawn; the colour is the class itself.")
-        if attribute != "colour":
-            raise unknown("attribute to redraw", attribute, ["colour"])
-        for level in levels:
-            if level not in drawing.COLOURS:
-                raise unknown("colour", level, drawing.COLOURS)
-        colour = np.asarray([drawing.COLOURS.index(level) for level in levels], dtype=np.int64)
+        colour = numbered(attribute, levels, {"colour": drawing.COLOURS})
         redrawn = np.empty((len(rows), drawing.SIZE, drawing.SIZE, 3), np.uint8)
-        paths = [PurePosixPath(str(row["path"])) for row in rows]
-        for split in dict.fromkeys(path.parent.name for path in paths):
-            at = [place for place, path in enumerate(paths) if path.parent.name == split]
-            scenes = scenes_of(self, split, np.asarray([int(paths[place].stem) for place in at], dtype=np.int64))
-            redrawn[at], _ = drawing.draw(drawing.recolour(scenes, colour[at], self.palette))
+        for split, (at, index) in by_split(rows).items():
+            redrawn[at], _ = drawing.draw(drawing.recolour(scenes_of(self, split, index), colour[at], self.palette))
         return redrawn
 
     @property
