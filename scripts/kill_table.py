@@ -79,9 +79,13 @@ class Place:
         found = [path.parent for path in self.runs.glob("shapes/2*/config.yaml")]
         return found[0] if found else None
 
+    def go_on(self) -> subprocess.Popen[bytes]:
+        """Starts to go on with the run."""
+        return self.start(f"run={self.run}", "resume=true")
+
     def resume(self) -> int:
         """Goes on with the run until it is finished and returns the process's status."""
-        return self.start(f"run={self.run}", "resume=true").wait()
+        return self.go_on().wait()
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -41,10 +41,8 @@ MOMENTS: dict[str, Callable[[Path], bool]] = {
 def test_a_run_killed_in_one_stage_after_another_resumes_to_the_bit(kills: ModuleType, tmp_path: Path) -> None:
     expected, _ = kills.uninterrupted(kills.Place(tmp_path / "whole"))
     place = kills.Place(tmp_path / "killed")
-    process = place.begin()
     for stage, reached in MOMENTS.items():
-        if stage != next(iter(MOMENTS)):
-            process = place.start(f"run={place.run}", "resume=true")
+        process = place.begin() if place.run is None else place.go_on()
         assert kills.wait_until(process, lambda reached=reached: place.run is not None and reached(place.run)), stage
         kills.kill(process)
         assert kills.stage_of(place.run) == stage

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from evensight.data.manifest import Manifest
 from evensight.metrics.intervals import clopper_pearson_lower, clopper_pearson_upper
 from evensight.records.instruments import Instruments
-from evensight.testing.predictions import Batch, Progress, Served, judged, silent
+from evensight.testing.predictions import Batch, Progress, Served, decoded, judged, silent
 from evensight.testing.scores import Scores
 
 
@@ -106,26 +106,39 @@ def _judged(
     drawn = [str(levels[place]) for place in known]
 
     def load(number: int) -> Tensor:
-        return _image(reader.redraw(rows[number], attribute, drawn[number]))
-
-    def load_batch(numbers: range) -> list[Tensor]:
-        assert isinstance(reader, RedrawsBatches)
-        chosen = slice(numbers.start, numbers.stop)
-        return [_image(pixels) for pixels in reader.redraw_batch(rows[chosen], attribute, drawn[chosen])]
+        return decoded(reader.redraw(rows[number], attribute, drawn[number]), served.max_pixels)
 
     def decisions(batch: Batch) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = batch.probs.argmax(dim=1).numpy()
+        found: NDArray[np.int64] = batch.predictions.numpy()
         return found
 
     failed: dict[int, str] = {}  # a reader that cannot redraw this attribute or image
-    together = load_batch if isinstance(reader, RedrawsBatches) else None
-    what = f"redrawing {attribute}"
-    batches = judged(served, load, len(known), decisions, failed, None, progress, what, together)
+    together = None
+    if isinstance(reader, RedrawsBatches):
+        together = partial(_loaded, served, reader, rows, attribute, drawn)
+    batches = judged(
+        served,
+        load,
+        len(known),
+        decisions,
+        failed,
+        progress=progress,
+        what=f"redrawing {attribute}",
+        load_batch=together,
+    )
     decided = np.concatenate([np.zeros(0, np.int64), *batches])
     places = np.array([place for number, place in enumerate(known) if number not in failed], dtype=np.int64)
     return Truth(places, decided, decided == donor_class.numpy()[places])
 
 
-def _image(pixels: NDArray[np.uint8]) -> Tensor:
-    """Returns [3, H, W]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+def _loaded(
+    served: Served,
+    reader: RedrawsBatches,
+    rows: Sequence[Mapping[str, Any]],
+    attribute: str,
+    levels: Sequence[str],
+    numbers: range,
+) -> list[Tensor]:
+    chosen = slice(numbers.start, numbers.stop)
+    redrawn = reader.redraw_batch(rows[chosen], attribute, levels[chosen])
+    return [decoded(pixels, served.max_pixels) for pixels in redrawn]

@@ -23,7 +23,7 @@ from evensight.data.datasets import composite_draw as drawing
 from evensight.data.datasets import draws, shapes_draw
 from evensight.data.datasets.coloured_mnist import DIGITS, load_mnist
 from evensight.data.datasets.composite_photos import Photographs, opened, photographs, reopened
-from evensight.data.datasets.redrawing import by_split, numbered
+from evensight.data.datasets.redrawing import Redrawn
 from evensight.data.datasets.roots import known_root
 from evensight.data.digests import BOX
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
@@ -36,7 +36,7 @@ Content = dict[str, NDArray[np.int64]]
 
 
 @dataclass
-class CompositeReader(Reader):
+class CompositeReader(Redrawn, Reader):
     """Draws the images under the recipe's folder and lists them.
 
     There are as many classes as kinds of place, K, and class k's own place is the k-th.
@@ -108,53 +108,23 @@ class CompositeReader(Reader):
         if self.seed < 0:
             raise UserError(f"data.seed: {self.seed} is negative; allowed: 0 or more.")
 
-    def redraw(self, row: Mapping[str, Any], attribute: str, level: str) -> NDArray[np.uint8]:
-        """Draws an image of the manifest again, the same figure before another place or in another colour.
+    def _redrawable(self, attribute: str) -> Mapping[str, Sequence[str]]:
+        return {"place": self._photos_once.places, "colour": shapes_draw.COLOURS}
 
-        Args:
-            row: A row of the manifest; its ``path`` says which image.
-            attribute: "place" or "colour".
-            level: The place, whose photograph is one of the image's own split, or the colour.
-
-        Returns:
-            Pixels uint8 [64, 64, 3].
-
-        Raises:
-            UserError: If `attribute` cannot be redrawn, or `level` is not one of its levels.
-        """
-        redrawn: NDArray[np.uint8] = self.redraw_batch([row], attribute, [level])[0]
-        return redrawn
-
-    def redraw_batch(
-        self, rows: Sequence[Mapping[str, Any]], attribute: str, levels: Sequence[str]
+    def _redrawn(
+        self, split: str, index: NDArray[np.int64], attribute: str, level: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        """Draws several images again, as `redraw` does, in less time.
-
-        Args:
-            rows: Of the manifest, N.
-            attribute: "place" or "colour".
-            levels: The level of each, N.
-
-        Returns:
-            Pixels uint8 [N, 64, 64, 3].
-
-        Raises:
-            UserError: As `redraw`.
-        """
+        """Draws the same figures before photographs of another place, of each image's own split, or in a colour."""
         photos = self._photos_once
-        number = numbered(attribute, levels, {"place": photos.places, "colour": shapes_draw.COLOURS})
-        redrawn = np.empty((len(rows), drawing.SIZE, drawing.SIZE, 3), np.uint8)
-        for split, (at, index) in by_split(rows).items():
-            content = contents_of(self, photos, split, index)
-            content[attribute] = number[at]
-            behind = np.asarray(_behind(self, photos, split, index, content["place"]))
-            key = draws.keys(self.seed, SPLITS.index(split), index, _GROUND)
-            ground = np.empty((len(at), drawing.SIZE, drawing.SIZE, 3), np.uint8)
-            for name in np.unique(behind):
-                of_it = behind == name
-                ground[of_it] = drawing.crops(reopened(photos.root, str(name)), key[of_it], self.mirror)
-            redrawn[at] = drawing.laid_over(self._figures(split, index, content), ground)
-        return redrawn
+        content = contents_of(self, photos, split, index)
+        content[attribute] = level
+        behind = np.asarray(_behind(self, photos, split, index, content["place"]))
+        key = draws.keys(self.seed, SPLITS.index(split), index, _GROUND)
+        ground = np.empty((len(index), drawing.SIZE, drawing.SIZE, 3), np.uint8)
+        for name in np.unique(behind):
+            of_it = behind == name
+            ground[of_it] = drawing.crops(reopened(photos.root, str(name)), key[of_it], self.mirror)
+        return drawing.laid_over(self._figures(split, index, content), ground)
 
     @functools.cached_property
     def _photos_once(self) -> Photographs:

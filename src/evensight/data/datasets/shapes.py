@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from evensight import files
 from evensight.data.datasets import draws
 from evensight.data.datasets import shapes_draw as drawing
-from evensight.data.datasets.redrawing import by_split, numbered
+from evensight.data.datasets.redrawing import Redrawn
 from evensight.data.reading import SPLITS, Progress, Reader, Reading
 from evensight.data.traffic import WAVES, Drawn
 from evensight.errors import UserError, unknown
@@ -36,7 +36,7 @@ OBJECTIVES: Mapping[str, str] = {"shape": "shapes", "colour": "shapes_by_colour"
 
 
 @dataclass
-class ShapesReader(Reader):
+class ShapesReader(Redrawn, Reader):
     """Draws the images under the recipe's folder and lists them."""
 
     name: str = "shapes"  # folder under datasets_dir
@@ -102,45 +102,15 @@ class ShapesReader(Reader):
         if self.seed < 0:
             raise UserError(f"data.seed: {self.seed} is negative; allowed: 0 or more.")
 
-    def redraw(self, row: Mapping[str, Any], attribute: str, level: str) -> NDArray[np.uint8]:
-        """Draws an image of the manifest again in another colour, all else equal.
-
-        Args:
-            row: A row of the manifest; its ``path`` says which image.
-            attribute: "colour".
-            level: The colour to draw.
-
-        Returns:
-            Pixels uint8 [64, 64, 3].
-
-        Raises:
-            UserError: If `attribute` cannot be redrawn, `level` is not one of its levels, or the class is the colour.
-        """
-        redrawn: NDArray[np.uint8] = self.redraw_batch([row], attribute, [level])[0]
-        return redrawn
-
-    def redraw_batch(
-        self, rows: Sequence[Mapping[str, Any]], attribute: str, levels: Sequence[str]
-    ) -> NDArray[np.uint8]:
-        """Draws several images again, as `redraw` does, in a sixth of the time.
-
-        Args:
-            rows: Of the manifest, N.
-            attribute: "colour".
-            levels: The colour of each, N.
-
-        Returns:
-            Pixels uint8 [N, 64, 64, 3].
-
-        Raises:
-            UserError: As `redraw`.
-        """
+    def _redrawable(self, attribute: str) -> Mapping[str, Sequence[str]]:
         if self.label == "colour":
             raise UserError(f"data.label=colour: {attribute!r} cannot be redrawn; the colour is the class itself.")
-        colour = numbered(attribute, levels, {"colour": drawing.COLOURS})
-        redrawn = np.empty((len(rows), drawing.SIZE, drawing.SIZE, 3), np.uint8)
-        for split, (at, index) in by_split(rows).items():
-            redrawn[at], _ = drawing.draw(drawing.recolour(scenes_of(self, split, index), colour[at], self.palette))
+        return {"colour": drawing.COLOURS}
+
+    def _redrawn(
+        self, split: str, index: NDArray[np.int64], attribute: str, level: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        redrawn, _ = drawing.draw(drawing.recolour(scenes_of(self, split, index), level, self.palette))
         return redrawn
 
     @property
